@@ -1,0 +1,12 @@
+/** @type {import('jest').Config} */
+export default {
+  testEnvironment: 'node',
+  roots: ['<rootDir>/__tests__'],
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: { '\\.ts$': ['ts-jest', { useESM: true, diagnostics: false }] },
+  // The compiler rewrites relative imports of .ts files to .js.
+  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1.ts', '$1.js'] },
+  reporters: ['default', '<rootDir>/scripts/closing-line.js'],
+  maxWorkers: 2,
+  testTimeout: 60_000,
+}

@@ -1,0 +1,263 @@
+import { SetupError } from '../base/errors.ts'
+import {
+  judgeRequest,
+  NetworkError,
+  RetryableStatus,
+  type Http,
+  type HttpAnswer,
+  type HttpRequest,
+} from '../base/http.ts'
+import { excerpt } from '../base/redact.ts'
+import type { Verdict } from '../base/retry.ts'
+import { encodeClientCredentials } from './credential.ts'
+import { isId, isLifetime, isToken } from './values.ts'
+
+export interface IssuedToken {
+  readonly token: string
+  /** ms since the epoch, counted from the receipt by this machine's clock */
+  readonly expiresAt: number
+}
+
+export interface MintedKey {
+  readonly id: string
+  readonly apiKey: string
+}
+
+/** The answers to a request whose meaning depends on who asks. */
+export type WorkspaceAnswer =
+  | { readonly kind: 'accepted' }
+  | { readonly kind: 'bad-credential'; readonly said: string }
+  | { readonly kind: 'forbidden'; readonly said: string }
+  | { readonly kind: 'not-found'; readonly said: string }
+
+/** A key may have been made, and nobody knows its id. */
+export class AmbiguousMint extends Error {
+  override readonly name = 'AmbiguousMint'
+}
+
+/** The few calls of the Blaxel API that a session needs. Each throws SetupError for what its caller can't act on. */
+export interface BlaxelApi {
+  readonly host: string
+  issueToken(clientId: string, clientSecret: string, source: string): Promise<IssuedToken>
+  workspace(name: string, token: string): Promise<WorkspaceAnswer>
+  /** @throws AmbiguousMint where the request may have been carried out without an answer */
+  mintKey(serviceAccount: string, name: string, lifetime: string, apiKey: string): Promise<MintedKey>
+  /** The ids of the keys with a name. */
+  keysNamed(serviceAccount: string, name: string, apiKey: string): Promise<string[]>
+  /** Also fine where the key is gone already. */
+  deleteKey(serviceAccount: string, id: string, apiKey: string): Promise<void>
+}
+
+const REQUEST_TIMEOUT_MS = 15_000
+const BUSY_SPREAD_MS = 1_000
+
+/**
+ * @param url base URL of the API
+ * @param endsAt when no further try is begun, in ms since the epoch
+ */
+export function createApi(url: string, http: Http, endsAt: number, signal: AbortSignal): BlaxelApi {
+  const { host } = new URL(url)
+  const patience = { timeoutMs: REQUEST_TIMEOUT_MS, busySpreadMs: BUSY_SPREAD_MS, endsAt }
+
+  const ask = async (request: HttpRequest, judge: (error: unknown) => Verdict = judgeRequest): Promise<HttpAnswer> => {
+    try {
+      return await http.ask(request, { ...patience, judge }, signal)
+    } catch (error) {
+      throw error instanceof NetworkError ? unreachable(error) : error
+    }
+  }
+  const keysUrl = (serviceAccount: string) => `${url}/service_accounts/${encodeURIComponent(serviceAccount)}/api_keys`
+
+  return {
+    host,
+    issueToken: async (clientId, clientSecret, source) => {
+      const answer = await ask({
+        method: 'POST',
+        url: `${url}/oauth/token`,
+        headers: { ...JSON_HEADERS, authorization: `Basic ${encodeClientCredentials(clientId, clientSecret)}` },
+        body: JSON.stringify({ grant_type: 'client_credentials' }),
+      })
+      return issuedToken(answer, host, source)
+    },
+    workspace: async (name, token) => {
+      const headers = { ...bearer(token), 'x-blaxel-workspace': name }
+      return workspaceAnswer(
+        await ask({ method: 'GET', url: `${url}/workspaces/${encodeURIComponent(name)}`, headers }),
+        name,
+        host,
+      )
+    },
+    mintKey: async (serviceAccount, name, lifetime, apiKey) => {
+      const request: HttpRequest = {
+        method: 'POST',
+        url: keysUrl(serviceAccount),
+        headers: { ...JSON_HEADERS, ...bearer(apiKey) },
+        body: JSON.stringify({ name, expires_in: lifetime }),
+      }
+      try {
+        return mintedKey(await ask(request, judgeMint), serviceAccount, host)
+      } catch (error) {
+        throw error instanceof SetupError && error.cause instanceof NetworkError && !error.cause.nothingSent
+          ? new AmbiguousMint(error.message, { cause: error })
+          : error
+      }
+    },
+    keysNamed: async (serviceAccount, name, apiKey) => {
+      const answer = await ask({ method: 'GET', url: keysUrl(serviceAccount), headers: bearer(apiKey) })
+      if (answer.status !== 200) throw unexpected(answer, host, 'the list of keys')
+      const keys = parsed(answer)
+      if (!Array.isArray(keys)) throw unexpected(answer, host, 'the list of keys')
+      return keys
+        .filter((key) => field(key, 'name') === name)
+        .map((key) => field(key, 'id'))
+        .filter(isId)
+    },
+    deleteKey: async (serviceAccount, id, apiKey) => {
+      if (!isId(id)) throw new Error('not an id of a key')
+      const answer = await ask({
+        method: 'DELETE',
+        url: `${keysUrl(serviceAccount)}/${encodeURIComponent(id)}`,
+        headers: bearer(apiKey),
+      })
+      if (answer.status !== 404 && (answer.status < 200 || answer.status > 299))
+        throw unexpected(answer, host, 'the deletion of a key')
+    },
+  }
+}
+
+const JSON_HEADERS = { 'content-type': 'application/json', accept: 'application/json' }
+
+function bearer(token: string): Record<string, string> {
+  return { accept: 'application/json', authorization: `Bearer ${token}` }
+}
+
+/** Minting is not repeatable: only a request that was turned away, or of which no byte was sent, is sent again. */
+function judgeMint(error: unknown): Verdict {
+  if (error instanceof RetryableStatus && error.answer.status !== 429) return { kind: 'final' }
+  if (error instanceof NetworkError && !error.nothingSent) return { kind: 'final' }
+  return judgeRequest(error)
+}
+
+function issuedToken(answer: HttpAnswer, host: string, source: string): IssuedToken {
+  const receivedAt = Date.now()
+  if (answer.status === 400 || answer.status === 401 || answer.status === 403) {
+    throw new SetupError(
+      `The Blaxel API does not accept ${source} (${answer.status}: ${saidBy(answer)}).`,
+      'Check that client id and client secret belong together and that the service account still exists.',
+    )
+  }
+  if (answer.status !== 200) throw failed(answer, host)
+  const body = parsed(answer)
+  const token = field(body, 'access_token')
+  const lifetime = field(body, 'expires_in')
+  if (!isToken(token) || !isLifetime(lifetime)) throw unexpected(answer, host, 'a token')
+  return { token, expiresAt: receivedAt + lifetime * 1000 }
+}
+
+function workspaceAnswer(answer: HttpAnswer, name: string, host: string): WorkspaceAnswer {
+  switch (answer.status) {
+    case 200: {
+      const answered = field(parsed(answer), 'name')
+      if (answered === name) return { kind: 'accepted' }
+      throw new SetupError(
+        `${host} answered for the workspace '${excerpt(String(answered))}' when asked for '${name}'.`,
+        'Nothing was logged in. Check the inputs workspace and api-url.',
+      )
+    }
+    case 401:
+      return { kind: 'bad-credential', said: saidBy(answer) }
+    case 403:
+      return { kind: 'forbidden', said: saidBy(answer) }
+    case 404:
+      return { kind: 'not-found', said: saidBy(answer) }
+    default:
+      throw failed(answer, host)
+  }
+}
+
+function mintedKey(answer: HttpAnswer, serviceAccount: string, host: string): MintedKey {
+  const said = `${answer.status}: ${saidBy(answer)}`
+  switch (answer.status) {
+    case 200:
+    case 201: {
+      const body = parsed(answer)
+      const id = field(body, 'id')
+      const apiKey = field(body, 'apiKey')
+      // A key has been made all the same: the caller finds it by its name.
+      if (!isId(id) || !isToken(apiKey)) throw new AmbiguousMint(unexpected(answer, host, 'a key').message)
+      return { id, apiKey }
+    }
+    case 401:
+      throw new SetupError(
+        `The Blaxel API does not accept api-key (${said}).`,
+        'Check that the secret holds a live API key.',
+      )
+    case 403:
+      throw new SetupError(
+        `The api-key may not make keys for the service account ${serviceAccount} (${said}).`,
+        'Give its owner the permission apiKey:write, or use client-id and client-secret of the service account instead.',
+      )
+    case 404:
+      throw new SetupError(
+        `There is no service account ${serviceAccount} for this api-key (${said}).`,
+        "Set the input service-account to the service account's client ID.",
+      )
+    default:
+      throw answer.status >= 500 ? new AmbiguousMint(failed(answer, host).message) : failed(answer, host)
+  }
+}
+
+function unreachable(error: NetworkError): SetupError {
+  const remedy =
+    error.fault === 'certificate' || error.fault === 'proxy'
+      ? 'No credential was sent.'
+      : "Check the runner's network, its proxy and the input api-url, and run the job again."
+  return new SetupError(error.message, remedy, { cause: error })
+}
+
+function failed(answer: HttpAnswer, host: string): SetupError {
+  const { status } = answer
+  if (status >= 500 || status === 408 || status === 425 || status === 429) {
+    const why = status === 429 ? 'turns requests away' : 'has an outage'
+    return new SetupError(
+      `The Blaxel API at ${host} ${why} (${status}: ${saidBy(answer)}).`,
+      'The credential was not judged: run the job again later.',
+    )
+  }
+  if (status >= 300 && status < 400) {
+    return new SetupError(
+      `${host} redirects API requests (${status}), which are not followed since they carry the credential.`,
+      'Check the input api-url, and that no proxy answers in the place of the API.',
+    )
+  }
+  return unexpected(answer, host, 'this request')
+}
+
+function unexpected(answer: HttpAnswer, host: string, wanted: string): SetupError {
+  const said = answer.status >= 200 && answer.status < 300 ? '' : `: ${saidBy(answer)}`
+  return new SetupError(
+    `${host} gave an unexpected answer to ${wanted} (${answer.status}${said}).`,
+    'Check the input api-url, and that no proxy answers in the place of the API.',
+  )
+}
+
+/** What an answer says of an error: `error` is a text or an object, by which part of the API it comes from. */
+function saidBy(answer: HttpAnswer): string {
+  const body = parsed(answer)
+  const error = field(body, 'error')
+  const texts = [field(body, 'error_description'), error, field(error, 'message'), field(body, 'message')]
+  const text = texts.find((candidate) => typeof candidate === 'string' && candidate !== '')
+  return excerpt(typeof text === 'string' ? text : answer.text) || 'no message'
+}
+
+function parsed(answer: HttpAnswer): unknown {
+  try {
+    return JSON.parse(answer.text)
+  } catch {
+    return undefined
+  }
+}
+
+function field(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined
+}

@@ -1,0 +1,213 @@
+import { createHash } from 'node:crypto'
+import { open, readFile, rename, rm, stat, lstat, type FileHandle } from 'node:fs/promises'
+import type { BigIntStats } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
+import { codeOf, messageOf, SetupError } from '../base/errors.ts'
+import { ConfigTextError, parseLayout } from './config-layout.ts'
+
+/** What stands at the place of config.yaml. */
+export type ConfigContent =
+  { readonly kind: 'absent' } | { readonly kind: 'present'; readonly text: string; readonly mode: number }
+
+/** What was read, and how to tell whether it is still so. */
+export interface ConfigSnapshot {
+  readonly content: ConfigContent
+  readonly stats: BigIntStats | undefined
+}
+
+/** `bl` truncates and then writes: an empty or invalid file gets this long to become whole. */
+const SETTLING_MS = 2_000
+const LOOK_AGAIN_MS = 20
+const LARGEST_BYTES = 4_000_000
+
+/**
+ * Reads the config once it is whole and of a form in which logins can be replaced.
+ * @throws SetupError naming file and line for anything that must not be written: links, directories, somebody else's
+ * files, invalid YAML. An empty file that stays empty is fine.
+ */
+export async function readConfig(path: string): Promise<ConfigSnapshot> {
+  const givesUpAt = Date.now() + SETTLING_MS
+  for (;;) {
+    const seen = await readOnce(path)
+    if (seen.kind === 'whole') return seen.snapshot
+    if (Date.now() > givesUpAt) {
+      if (seen.kind === 'unfit') throw seen.error
+      return seen.snapshot
+    }
+    await pause(LOOK_AGAIN_MS)
+  }
+}
+
+type Seen =
+  | { readonly kind: 'whole'; readonly snapshot: ConfigSnapshot }
+  | { readonly kind: 'empty'; readonly snapshot: ConfigSnapshot }
+  | { readonly kind: 'unfit'; readonly error: SetupError }
+
+async function readOnce(path: string): Promise<Seen> {
+  const stats = await statIfThere(path)
+  if (stats === undefined) return { kind: 'whole', snapshot: { content: { kind: 'absent' }, stats } }
+  refuseStrange(path, stats)
+  const bytes = await readBytes(path)
+  const after = await statIfThere(path)
+  if (bytes === undefined || !after || !isSame(stats, after)) {
+    return {
+      kind: 'unfit',
+      error: new SetupError(`${path} keeps changing.`, 'Run the job again when nothing else writes it.'),
+    }
+  }
+  const text = bytes.toString('utf8')
+  if (!Buffer.from(text).equals(bytes)) {
+    return { kind: 'unfit', error: new SetupError(`${path} is not UTF-8.`, 'Mend or remove it; it was left as it is.') }
+  }
+  const content = { kind: 'present' as const, text, mode: Number(stats.mode & 0o777n) }
+  const snapshot = { content, stats }
+  if (text === '') return { kind: 'empty', snapshot }
+  const error = unfitness(path, text)
+  return error ? { kind: 'unfit', error } : { kind: 'whole', snapshot }
+}
+
+function unfitness(path: string, text: string): SetupError | undefined {
+  try {
+    parseLayout(text)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof ConfigTextError)) throw error
+    return new SetupError(
+      `${path}, line ${error.line}: ${error.message}, so a login can't be added to it.`,
+      "Mend or remove that file; it was left as it is. With 'login: false' setup-bl does not touch it.",
+      { cause: error },
+    )
+  }
+}
+
+function refuseStrange(path: string, stats: BigIntStats): void {
+  const refuse = (what: string): never => {
+    throw new SetupError(
+      `${path} ${what}, so no login is written to it.`,
+      "Make it a regular file of the runner's user, or set 'login: false'.",
+    )
+  }
+  if (stats.isSymbolicLink()) refuse('is a symbolic link')
+  if (!stats.isFile()) refuse('is not a regular file')
+  if (process.geteuid && stats.uid !== BigInt(process.geteuid())) refuse('belongs to another user')
+  if (stats.size > LARGEST_BYTES) refuse('is larger than 4 MB')
+}
+
+async function statIfThere(path: string): Promise<BigIntStats | undefined> {
+  try {
+    return await lstat(path, { bigint: true })
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw unreadable(path, error)
+  }
+}
+
+async function readBytes(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readFile(path)
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw unreadable(path, error)
+  }
+}
+
+function unreadable(path: string, error: unknown): SetupError {
+  return new SetupError(
+    `${path} can't be read (${codeOf(error) || messageOf(error)}).`,
+    "Give the runner's user access to it, or set 'login: false'.",
+    { cause: error },
+  )
+}
+
+function isSame(a: BigIntStats, b: BigIntStats): boolean {
+  return a.ino === b.ino && a.dev === b.dev && a.size === b.size && a.mtimeNs === b.mtimeNs
+}
+
+export type Replacement =
+  | { readonly kind: 'replaced' }
+  /** Somebody changed the file before it could be replaced: read it again. */
+  | { readonly kind: 'changed' }
+  /** Somebody wrote into the old file while it was being replaced; this is what they wrote. */
+  | { readonly kind: 'overtaken'; readonly content: ConfigContent }
+
+/**
+ * Puts new content in the place of what was read, by writing beside and renaming: a reader sees the old file or the new
+ * one. A writer that had the old file open is not lost: its text is returned.
+ * @param temporary path of the file beside it; it is gone afterwards
+ * @throws SetupError where it can't be written; the config is as it was then
+ */
+export async function replaceConfig(
+  path: string,
+  temporary: string,
+  was: ConfigSnapshot,
+  content: ConfigContent,
+): Promise<Replacement> {
+  const old = was.stats === undefined ? undefined : await openIfThere(path)
+  try {
+    if (content.kind === 'present') await writeBeside(temporary, content)
+    const now = await statIfThere(path)
+    const unchanged = was.stats === undefined ? now === undefined : now !== undefined && isSame(was.stats, now)
+    if (!unchanged) return { kind: 'changed' }
+    if (content.kind === 'present') await rename(temporary, path)
+    else await rm(path, { force: true })
+    return await overtaken(path, was, old)
+  } catch (error) {
+    if (error instanceof SetupError) throw error
+    throw new SetupError(
+      `${path} can't be written (${codeOf(error) || messageOf(error)}).`,
+      "Give the runner's user room and write access there, or set 'login: false'. The file is as it was.",
+      { cause: error },
+    )
+  } finally {
+    await old?.close()
+    await rm(temporary, { force: true }).catch(() => undefined)
+  }
+}
+
+async function openIfThere(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'r')
+  } catch {
+    return undefined
+  }
+}
+
+async function writeBeside(temporary: string, { text, mode }: ConfigContent & { kind: 'present' }): Promise<void> {
+  await rm(temporary, { force: true })
+  const handle = await open(temporary, 'wx', 0o600)
+  try {
+    await handle.writeFile(text)
+    await handle.chmod(mode)
+  } finally {
+    await handle.close()
+  }
+}
+
+async function overtaken(path: string, was: ConfigSnapshot, old: FileHandle | undefined): Promise<Replacement> {
+  if (!was.stats || !old) return { kind: 'replaced' }
+  const changed = (stats: BigIntStats) => stats.size !== was.stats?.size || stats.mtimeNs !== was.stats.mtimeNs
+  if (!changed(await old.stat({ bigint: true }))) return { kind: 'replaced' }
+  const givesUpAt = Date.now() + SETTLING_MS
+  for (;;) {
+    await pause(LOOK_AGAIN_MS)
+    const { buffer, bytesRead } = await old.read({ buffer: Buffer.alloc(LARGEST_BYTES), position: 0 })
+    const text = buffer.subarray(0, bytesRead).toString('utf8')
+    if (text !== '' && unfitness(path, text) === undefined) {
+      return { kind: 'overtaken', content: { kind: 'present', text, mode: Number(was.stats.mode & 0o777n) } }
+    }
+    if (Date.now() > givesUpAt) return { kind: 'replaced' }
+  }
+}
+
+/** Tells texts apart without keeping them. */
+export function fingerprint(content: ConfigContent): string {
+  return content.kind === 'absent' ? 'absent' : createHash('sha256').update(content.text).digest('hex')
+}
+
+/** Whether a directory or file is there at all. */
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  )
+}

@@ -1,0 +1,163 @@
+import { SetupError, messageOf } from '../base/errors.ts'
+import { AmbiguousMint, type BlaxelApi, type WorkspaceAnswer } from './api.ts'
+import type { Credential } from './credential.ts'
+import { isToken } from './values.ts'
+
+export type TokenType = 'oauth' | 'service-account-key' | 'api-key'
+
+/** A session token and what is known of it. */
+export interface Session {
+  readonly token: string
+  readonly type: TokenType
+  /** ms since the epoch; undefined where it does not expire, or where nobody says when */
+  readonly expiresAt: number | undefined
+  readonly isShortLived: boolean
+}
+
+/** What opening a session does besides asking the API. */
+export interface SessionEdges {
+  /** Keeps a secret out of the log from now on. */
+  readonly hide: (secret: string) => void
+  /** A random name for a key that is about to be made. */
+  readonly keyName: () => string
+  /** Remembers a key that may exist, so that the post step can revoke it. Called before it is made, and again with its id. */
+  readonly rememberKey: (key: { readonly name: string; readonly id?: string; readonly expiresAt: number }) => void
+}
+
+/**
+ * Turns a credential into a session token for a workspace, and asks the API whether the token opens that workspace.
+ * @throws SetupError telling a bad credential from a wrong workspace from an outage
+ */
+export async function openSession(
+  credential: Credential,
+  workspace: string,
+  api: BlaxelApi,
+  edges: SessionEdges,
+): Promise<Session> {
+  const session = await obtain(credential, api, edges)
+  edges.hide(session.token)
+  const answer = await api.workspace(workspace, session.token)
+  if (answer.kind !== 'accepted') throw refused(credential, workspace, answer)
+  return session
+}
+
+async function obtain(credential: Credential, api: BlaxelApi, edges: SessionEdges): Promise<Session> {
+  switch (credential.kind) {
+    case 'client': {
+      const issued = await api.issueToken(credential.clientId, credential.clientSecret, credential.source)
+      return { ...issued, type: 'oauth', isShortLived: true }
+    }
+    case 'service-account':
+      return mint(credential, api, edges)
+    case 'jwt':
+      return given(credential.jwt, 'oauth', credential.expiresAt, true, credential.source)
+    case 'earlier-session': {
+      const type = credential.isJwt ? 'oauth' : 'service-account-key'
+      return given(credential.token, type, credential.expiresAt, true, credential.source)
+    }
+    case 'api-key':
+      return given(credential.apiKey, 'api-key', undefined, false, credential.source)
+  }
+}
+
+/** A token that is used as it was given must also survive the CLI's config, which escapes nothing. */
+function given(
+  token: string,
+  type: TokenType,
+  expiresAt: number | undefined,
+  isShortLived: boolean,
+  source: string,
+): Session {
+  if (!isToken(token)) {
+    throw new SetupError(
+      `The value of ${source} holds quotes, a backslash or characters that no Blaxel key has.`,
+      'Check that the secret was pasted whole and without quotes around it.',
+    )
+  }
+  return { token, type, expiresAt, isShortLived }
+}
+
+type ServiceAccount = Credential & { kind: 'service-account' }
+
+async function mint(credential: ServiceAccount, api: BlaxelApi, edges: SessionEdges): Promise<Session> {
+  const { apiKey, serviceAccount, lifetime } = credential
+  const name = edges.keyName()
+  const expiresAt = Date.now() + lifetime.ms
+  edges.rememberKey({ name, expiresAt })
+  try {
+    const key = await api.mintKey(serviceAccount, name, lifetime.text, apiKey)
+    edges.hide(key.apiKey)
+    edges.rememberKey({ name, id: key.id, expiresAt })
+    return { token: key.apiKey, type: 'service-account-key', expiresAt, isShortLived: true }
+  } catch (error) {
+    if (!(error instanceof AmbiguousMint)) throw error
+    const outcome = await deleteByName(credential, name, api)
+    throw new SetupError(
+      `No short-lived key could be made for the service account ${serviceAccount}: ${error.message} ${outcome}`,
+      'Run the job again.',
+      { cause: error },
+    )
+  }
+}
+
+async function deleteByName({ apiKey, serviceAccount }: ServiceAccount, name: string, api: BlaxelApi): Promise<string> {
+  try {
+    const ids = await api.keysNamed(serviceAccount, name, apiKey)
+    for (const id of ids) await api.deleteKey(serviceAccount, id, apiKey)
+    return ids.length > 0 ? 'The key that was made all the same is deleted.' : 'No key was left behind.'
+  } catch (error) {
+    return `Whether a key named ${name} was left behind is not known (${messageOf(error)}).`
+  }
+}
+
+function refused(
+  credential: Credential,
+  workspace: string,
+  answer: Exclude<WorkspaceAnswer, { kind: 'accepted' }>,
+): SetupError {
+  switch (answer.kind) {
+    case 'bad-credential':
+      return badCredential(credential, answer.said)
+    case 'forbidden':
+      return new SetupError(
+        `The Blaxel API accepts ${credential.source}, but not for the workspace '${workspace}' (403: ${answer.said}).`,
+        'Check the input workspace, or use a credential of that workspace: a service account belongs to one workspace.',
+      )
+    case 'not-found':
+      return new SetupError(
+        `There is no workspace '${workspace}' (404: ${answer.said}).`,
+        "Check the input workspace: it takes the workspace's name as in the address of the Blaxel console, not its display name.",
+      )
+  }
+}
+
+function badCredential(credential: Credential, said: string): SetupError {
+  const what = `The Blaxel API does not accept ${credential.source} (401: ${said}).`
+  switch (credential.kind) {
+    case 'earlier-session':
+      return new SetupError(
+        what,
+        'That session token of an earlier step is over: give the credential as an input (with:) of this step.',
+      )
+    case 'jwt': {
+      const { expiresAt } = credential
+      const expired = expiresAt !== undefined && expiresAt < Date.now()
+      const when = expired ? ` It expired at ${new Date(expiresAt).toISOString()}.` : ''
+      return new SetupError(
+        `${what}${when}`,
+        'Use a fresh token, or client-id and client-secret, which get one for every job.',
+      )
+    }
+    case 'client':
+    case 'service-account':
+      return new SetupError(
+        what,
+        'The session token that it was exchanged for was turned down: run the job again, and check the input api-url.',
+      )
+    case 'api-key':
+      return new SetupError(
+        what,
+        'Check that the secret holds a live API key: make a new one in the Blaxel console where it was deleted.',
+      )
+  }
+}

@@ -1,0 +1,143 @@
+import { mkdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { SetupError, messageOf } from '../base/errors.ts'
+import type { Outcome, Run } from '../base/process.ts'
+import { excerpt } from '../base/redact.ts'
+import { findLogin, type LoginEntry } from '../blaxel/config-text.ts'
+import { mentionsVersion } from './version.ts'
+
+/** What a call of `bl` needs from the outside. */
+export interface BlEdges {
+  readonly run: Run
+  /** The only variables a child gets, besides its private HOME and what a call adds. */
+  readonly childEnv: Readonly<Record<string, string>>
+  /** A directory of this use's own, in which every call gets a fresh HOME. */
+  readonly scratch: string
+}
+
+export type VersionCheck =
+  | { readonly kind: 'as-expected' }
+  | { readonly kind: 'timed-out' }
+  | { readonly kind: 'unusable'; readonly why: string }
+
+export interface LoginRequest {
+  readonly workspace: string
+  readonly token: string
+  /** Base URL of the API, and the environment's name where there is one. */
+  readonly apiUrl: string
+  readonly environment: string | undefined
+}
+
+const VERSION_TIMEOUT_MS = 10_000
+const LOGIN_TIMEOUT_MS = 60_000
+/** Without it `bl` asks api.github.com for a newer version, without a time-out. */
+const QUIET = '--skip-version-warning'
+
+/** Runs `bl version` and compares what it says. @throws only where the signal fires */
+export async function checkVersion(
+  file: string,
+  version: string,
+  edges: BlEdges,
+  signal: AbortSignal,
+): Promise<VersionCheck> {
+  const outcome = await inPrivateHome(edges, (home) =>
+    edges.run(
+      {
+        file,
+        args: ['version', QUIET],
+        env: { ...edges.childEnv, ...homeVariables(home) },
+        cwd: home,
+        timeoutMs: VERSION_TIMEOUT_MS,
+      },
+      signal,
+    ),
+  )
+  if (outcome.kind === 'timed-out') return { kind: 'timed-out' }
+  if (outcome.kind !== 'exited' || outcome.code !== 0) return { kind: 'unusable', why: describe(outcome) }
+  if (!mentionsVersion(outcome.stdout, version)) {
+    return { kind: 'unusable', why: `it says '${excerpt(outcome.stdout)}' instead of ${version}` }
+  }
+  return { kind: 'as-expected' }
+}
+
+/**
+ * Runs `bl login` with the session token, never with a long-lived secret, and returns the entry it has written.
+ * Versions before 0.1.95 exit 0 whatever the API says, so the exit code alone proves nothing.
+ * @throws SetupError where it fails, does not end within 60 s, or writes another entry than the one asked for
+ */
+export async function login(
+  file: string,
+  request: LoginRequest,
+  edges: BlEdges,
+  signal: AbortSignal,
+): Promise<LoginEntry> {
+  return inPrivateHome(edges, async (home) => {
+    const env = {
+      ...edges.childEnv,
+      ...homeVariables(home),
+      BL_API_KEY: request.token,
+      BL_API_URL: request.apiUrl,
+      ...(request.environment === undefined ? {} : { BL_ENV: request.environment }),
+    }
+    const args = ['login', request.workspace, QUIET]
+    const outcome = await edges.run({ file, args, env, cwd: home, timeoutMs: LOGIN_TIMEOUT_MS }, signal)
+    if (outcome.kind === 'timed-out') {
+      throw new SetupError(
+        `'bl login ${request.workspace}' did not end within ${LOGIN_TIMEOUT_MS / 1000} s and was killed.`,
+        'The Blaxel API answered setup-bl, so look at what differs for bl: its proxy variables and its version.',
+      )
+    }
+    if (outcome.kind !== 'exited' || outcome.code !== 0) throw loginFailed(request, outcome)
+    return writtenEntry(home, request)
+  })
+}
+
+async function writtenEntry(home: string, request: LoginRequest): Promise<LoginEntry> {
+  const text = await readFile(join(home, '.blaxel', 'config.yaml'), 'utf8').catch(() => '')
+  const entry = findLogin(text, request.workspace)
+  if (entry?.apiKey === request.token) return entry
+  throw new SetupError(
+    `'bl login ${request.workspace}' reported success but did not store the login it was given.`,
+    'Set the input version to another version of the CLI: 0.1.95 or newer, or latest.',
+  )
+}
+
+/** The API took the credential a moment ago, so `bl` itself could not reach it: it says "permission denied" for that too. */
+function loginFailed(request: LoginRequest, outcome: Outcome): SetupError {
+  return new SetupError(
+    `The Blaxel API takes the credential, but 'bl login ${request.workspace}' failed: ${describe(outcome)}.`,
+    "bl could probably not reach the API: install the system's CA certificates (package ca-certificates), or set " +
+      'SSL_CERT_FILE and https_proxy for it.',
+  )
+}
+
+function describe(outcome: Outcome): string {
+  switch (outcome.kind) {
+    case 'exited':
+      return `exit code ${outcome.code}, '${excerpt(`${outcome.stderr} ${outcome.stdout}`)}'`
+    case 'killed':
+      return `it was killed by ${outcome.signal}`
+    case 'timed-out':
+      return 'it did not end in time'
+    case 'not-started':
+      return `it could not be started: ${excerpt(messageOf(outcome.error))}`
+  }
+}
+
+function homeVariables(home: string): Record<string, string> {
+  return { HOME: home, USERPROFILE: home }
+}
+
+/**
+ * `bl` loads `./.env`, rewrites `~/.blaxel/config.yaml` without a lock and keeps a cache there: it gets an empty
+ * directory of its own for both, which is removed at once since a login leaves the token in it.
+ */
+async function inPrivateHome<T>(edges: BlEdges, work: (home: string) => Promise<T>): Promise<T> {
+  const home = join(edges.scratch, crypto.randomUUID())
+  await mkdir(home, { recursive: true, mode: 0o700 })
+  try {
+    return await work(home)
+  } finally {
+    await rm(home, { recursive: true, force: true })
+  }
+}

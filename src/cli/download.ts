@@ -1,0 +1,167 @@
+import { createHash } from 'node:crypto'
+import { open, type FileHandle } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
+import { withDeadline } from '../base/deadline.ts'
+import { messageOf, SetupError } from '../base/errors.ts'
+import {
+  asNetworkError,
+  hostOf,
+  isRetryableStatus,
+  judgeRequest,
+  NetworkError,
+  RetryableStatus,
+  type Http,
+} from '../base/http.ts'
+import { retry } from '../base/retry.ts'
+import { isTrustworthyUrl } from '../base/url.ts'
+import { GITHUB_BUSY_SPREAD_MS, unreachable } from './release.ts'
+
+export type Download =
+  { readonly kind: 'stored'; readonly sha256: string; readonly bytes: number } | { readonly kind: 'not-found' }
+
+export interface Wanted {
+  readonly url: string
+  /** Where to store it; an existing file is overwritten. */
+  readonly file: string
+  /** More bytes than this are refused. */
+  readonly largest: number
+}
+
+export interface DownloadEdges {
+  readonly http: Http
+  readonly debug: (line: string) => void
+}
+
+const DEADLINE_MS = 600_000
+const SILENCE_MS = 15_000
+const LONGEST_CHAIN = 5
+
+/**
+ * Stores what a URL gives, hashing it on the way: memory does not grow with its size. No credential is sent, so
+ * redirects are followed, over https alone.
+ * @throws SetupError where it can't be had within 10 minutes, is too large, or the server keeps silent
+ */
+export async function download(wanted: Wanted, edges: DownloadEdges, parent: AbortSignal): Promise<Download> {
+  const { url } = wanted
+  const expired = () =>
+    new SetupError(`The download of ${url} was not done after 10 minutes, all tries together.`, 'Run the job again.')
+  const endsAt = Date.now() + DEADLINE_MS
+  const onRetry = (error: unknown, pauseMs: number) => {
+    edges.debug(`${messageOf(error)} Next try of ${url} in ${Math.round(pauseMs)} ms`)
+  }
+  try {
+    return await withDeadline(parent, DEADLINE_MS, expired, (signal) =>
+      retry({ judge: judgeRequest, busySpreadMs: GITHUB_BUSY_SPREAD_MS, endsAt, signal, onRetry }, () =>
+        storeOnce(wanted, edges.http, signal),
+      ),
+    )
+  } catch (error) {
+    if (error instanceof NetworkError) throw unreachable(error)
+    if (error instanceof RetryableStatus) {
+      throw new SetupError(`${url} could not be downloaded: ${error.message}`, 'Run the job again later.', {
+        cause: error,
+      })
+    }
+    throw error
+  }
+}
+
+async function storeOnce(wanted: Wanted, http: Http, signal: AbortSignal): Promise<Download> {
+  const message = await openFollowing(wanted.url, http, signal)
+  try {
+    if (message.statusCode === 404) return { kind: 'not-found' }
+    if (message.statusCode !== 200) {
+      throw new SetupError(
+        `${wanted.url} could not be downloaded: the answer was ${message.statusCode ?? 0}.`,
+        'Check the network between the runner and GitHub, and run the job again.',
+      )
+    }
+    const handle = await open(wanted.file, 'w', 0o600)
+    try {
+      return await store(message, handle, wanted, signal)
+    } finally {
+      await handle.close()
+    }
+  } finally {
+    message.destroy()
+  }
+}
+
+async function openFollowing(first: string, http: Http, signal: AbortSignal): Promise<IncomingMessage> {
+  let url = first
+  for (let hop = 0; hop <= LONGEST_CHAIN; hop += 1) {
+    const message = await openWithin(url, http, signal)
+    const status = message.statusCode ?? 0
+    const location = message.headers.location
+    if (status < 300 || status >= 400 || location === undefined) {
+      if (isRetryableStatus(status)) {
+        message.destroy()
+        throw new RetryableStatus({ status, headers: message.headers, text: '' }, hostOf(url))
+      }
+      return message
+    }
+    message.destroy()
+    const next = URL.canParse(location, url) ? new URL(location, url) : undefined
+    if (!next || !isTrustworthyUrl(next)) {
+      throw new SetupError(
+        `${first} redirects to an address that is not https.`,
+        'Check the network between runner and GitHub.',
+      )
+    }
+    url = next.href
+  }
+  throw new SetupError(
+    `${first} redirects more than ${LONGEST_CHAIN} times.`,
+    'Check the network between runner and GitHub.',
+  )
+}
+
+function openWithin(url: string, http: Http, parent: AbortSignal): Promise<IncomingMessage> {
+  const silent = () => new NetworkError('timeout', `${hostOf(url)} sent no byte for ${SILENCE_MS / 1000} s.`)
+  return withDeadline(parent, SILENCE_MS, silent, (signal) => http.open({ method: 'GET', url }, signal))
+}
+
+async function store(
+  message: IncomingMessage,
+  handle: FileHandle,
+  wanted: Wanted,
+  signal: AbortSignal,
+): Promise<Download> {
+  const host = hostOf(wanted.url)
+  const hash = createHash('sha256')
+  let bytes = 0
+  const stop = () => message.destroy(signal.reason as Error)
+  const silence = setTimeout(
+    () => message.destroy(new NetworkError('timeout', `${host} sent no byte for ${SILENCE_MS / 1000} s.`)),
+    SILENCE_MS,
+  )
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    for await (const chunk of message as AsyncIterable<Buffer>) {
+      silence.refresh()
+      bytes += chunk.length
+      if (bytes > wanted.largest) {
+        throw new SetupError(
+          `${wanted.url} is larger than ${wanted.largest / 1_000_000} MB, which no release of the Blaxel CLI is.`,
+          'It was not installed. Check the network between the runner and GitHub.',
+        )
+      }
+      hash.update(chunk)
+      await handle.writeFile(chunk)
+    }
+    return { kind: 'stored', sha256: hash.digest('hex'), bytes }
+  } catch (error) {
+    signal.throwIfAborted()
+    throw asDownloadError(error, host)
+  } finally {
+    clearTimeout(silence)
+    signal.removeEventListener('abort', stop)
+  }
+}
+
+/** A full disk is the machine's fault, not the connection's: it is not worth another try. */
+function asDownloadError(error: unknown, host: string): Error {
+  if (error instanceof NetworkError || error instanceof SetupError) return error
+  if (error instanceof Error && 'syscall' in error && error.syscall === 'write') return error
+  return asNetworkError(error, host)
+}

@@ -1,0 +1,132 @@
+import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { codeOf } from '../base/errors.ts'
+import type { VerifiedBy } from './checksum.ts'
+import type { Platform } from './platform.ts'
+
+/** What stands beside a cached program: which archive it came from and who vouched for it. */
+export interface CacheRecord {
+  readonly version: string
+  readonly archive: string
+  readonly sha256: string
+  readonly verifiedBy: VerifiedBy
+}
+
+/** One place in the tool cache, in the layout that @actions/tool-cache's `find('bl', version, arch)` reads. */
+export interface CacheEntry {
+  /** `<tool cache>/bl/<version>/<arch>` */
+  readonly directory: string
+  /** An empty file beside the directory says that it is whole. */
+  readonly marker: string
+  readonly program: string
+  readonly command: string
+}
+
+const TOOL = 'bl'
+const RECORD = 'setup-bl.json'
+/** Virus scanners and indexers hold fresh files on Windows for a moment. */
+const WINDOWS_BUSY_MS = 2_000
+
+export function cacheEntry(toolCache: string, version: string, platform: Platform): CacheEntry {
+  const directory = join(toolCache, TOOL, version, platform.arch)
+  return {
+    directory,
+    marker: `${directory}.complete`,
+    program: join(directory, platform.program),
+    command: join(directory, platform.command),
+  }
+}
+
+/** A staging directory's path: inside the tool cache, so that publishing is a rename on one file system. */
+export function stagingDirectory(toolCache: string, name: string): string {
+  return join(toolCache, TOOL, name)
+}
+
+/** The record of a whole entry; undefined where there is none, or one that this action did not write. */
+export async function readRecord(entry: CacheEntry): Promise<CacheRecord | undefined> {
+  return existsSync(entry.marker) ? parseRecord(entry) : undefined
+}
+
+async function parseRecord(entry: CacheEntry): Promise<CacheRecord | undefined> {
+  try {
+    const value: unknown = JSON.parse(await readFile(join(entry.directory, RECORD), 'utf8'))
+    return isRecord(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isRecord(value: unknown): value is CacheRecord {
+  if (typeof value !== 'object' || value === null) return false
+  const { version, archive, sha256, verifiedBy } = value as Record<string, unknown>
+  return (
+    typeof version === 'string' &&
+    typeof archive === 'string' &&
+    typeof sha256 === 'string' &&
+    (verifiedBy === 'checksum-input' || verifiedBy === 'known-checksums' || verifiedBy === 'release-checksums')
+  )
+}
+
+/** Writes the record into a staged entry. */
+export async function writeRecord(directory: string, record: CacheRecord): Promise<void> {
+  await writeFile(join(directory, RECORD), `${JSON.stringify(record)}\n`)
+}
+
+/**
+ * Moves a staged directory to its place, `.complete` last. Where another job has put the same archive there meanwhile,
+ * its entry stays; anything else that stands there is replaced file by file, so that a job that uses it never finds it
+ * gone.
+ */
+export async function publish(staged: string, entry: CacheEntry, record: CacheRecord): Promise<void> {
+  await mkdir(dirname(entry.directory), { recursive: true })
+  try {
+    await renameInto(staged, entry.directory)
+  } catch (error) {
+    if (!['ENOTEMPTY', 'EEXIST', 'EPERM', 'EACCES', 'ENOTDIR'].includes(codeOf(error)) || !existsSync(entry.directory))
+      throw error
+    await takeOver(staged, entry, record)
+  }
+  await writeFile(entry.marker, '')
+}
+
+async function takeOver(staged: string, entry: CacheEntry, record: CacheRecord): Promise<void> {
+  const there = await parseRecord(entry)
+  const sameArchive = there?.sha256 === record.sha256 && there.version === record.version
+  // A missing marker means that the winner is between its rename and its marker; its files are whole.
+  if (sameArchive && !existsSync(entry.marker)) return
+  // Without its record the entry is nobody's hit while its files change.
+  await rm(join(entry.directory, RECORD), { force: true })
+  for (const path of [entry.program, entry.command, join(entry.directory, RECORD)]) {
+    await replaceFile(join(staged, path.slice(entry.directory.length + 1)), path)
+  }
+}
+
+async function replaceFile(from: string, to: string): Promise<void> {
+  try {
+    await renameInto(from, to)
+  } catch (error) {
+    if (!['EISDIR', 'EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))) throw error
+    // A directory, or on Windows a running program, can be moved away but not be replaced.
+    const aside = `${to}.${randomUUID()}.old`
+    await renameInto(to, aside)
+    await renameInto(from, to)
+    await rm(aside, { recursive: true, force: true }).catch(() => undefined)
+  }
+}
+
+async function renameInto(from: string, to: string): Promise<void> {
+  const givesUpAt = Date.now() + WINDOWS_BUSY_MS
+  for (;;) {
+    try {
+      await rename(from, to)
+      return
+    } catch (error) {
+      const held = process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))
+      if (!held || Date.now() > givesUpAt) throw error
+      await pause(50)
+    }
+  }
+}

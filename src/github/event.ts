@@ -1,0 +1,38 @@
+/** Why a run may lack its secrets, as far as the event tells. */
+export type RunOrigin = 'fork' | 'dependabot' | 'own'
+
+/**
+ * Where a run comes from.
+ * @param event the webhook's payload (GITHUB_EVENT_PATH)
+ */
+export function runOrigin(eventName: string, actor: string, event: unknown): RunOrigin {
+  // A run of Dependabot's sees Dependabot's secrets alone, whatever its event.
+  if (actor === 'dependabot[bot]') return 'dependabot'
+  if (!eventName.startsWith('pull_request')) return 'own'
+  const head = repositoryName(event, 'head')
+  const base = repositoryName(event, 'base')
+  // The head repository of a pull request is null once the fork is deleted.
+  return base !== undefined && head !== base ? 'fork' : 'own'
+}
+
+function repositoryName(event: unknown, side: 'head' | 'base'): string | undefined {
+  let value = event
+  for (const key of ['pull_request', side, 'repo', 'full_name']) {
+    if (typeof value !== 'object' || value === null) return undefined
+    value = (value as Record<string, unknown>)[key]
+  }
+  return typeof value === 'string' ? value : undefined
+}
+
+/** What to do where the credential is missing, by where the run comes from. */
+export function missingCredentialRemedy(origin: RunOrigin): string {
+  const skip = "Set 'on-missing-credentials: skip' to install the CLI only in such runs."
+  switch (origin) {
+    case 'fork':
+      return `This run is for a pull request from a fork, and GitHub gives such runs no secrets. ${skip}`
+    case 'dependabot':
+      return `Dependabot's runs see only Dependabot secrets: add the secret there too (Settings, Secrets and variables, Dependabot). ${skip}`
+    case 'own':
+      return 'Give client-id and client-secret, or api-key. Where they are set, the secret they name is empty: check its name, and whether the job names the environment that holds it.'
+  }
+}

@@ -1,0 +1,356 @@
+import { SetupError } from '../base/errors.ts'
+import { excerpt } from '../base/redact.ts'
+import {
+  decodeClientCredentials,
+  parseJwt,
+  parseLifetime,
+  type Credential,
+  type Lifetime,
+} from '../blaxel/credential.ts'
+import { resolveOrigin, type Origin } from '../blaxel/origin.ts'
+import { isId, isWorkspaceName } from '../blaxel/values.ts'
+import { parseChecksumInput } from '../cli/checksum.ts'
+import { parseVersionWish, type VersionWish } from '../cli/version.ts'
+import { missingCredentialRemedy, type RunOrigin } from './event.ts'
+
+/** What the user wants, checked. */
+export interface Inputs {
+  readonly version: VersionWish
+  readonly checksum: string | undefined
+  readonly access: Access
+  readonly warnings: readonly string[]
+}
+
+export type Access =
+  | { readonly kind: 'install-only'; readonly notice: string | undefined }
+  /** A workspace without a credential, where that was allowed. */
+  | { readonly kind: 'skipped'; readonly notice: string }
+  | SessionAccess
+
+export interface SessionAccess {
+  readonly kind: 'session'
+  readonly workspace: string
+  readonly credential: Credential
+  readonly origin: Origin
+  readonly login: boolean
+  readonly exportEnv: boolean
+  readonly logout: boolean
+}
+
+/** Where the inputs come from. */
+export interface InputSource {
+  /** An input by its name in action.yml, trimmed; empty where it is not given. */
+  readonly get: (name: string) => string
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly hide: (secret: string) => void
+  readonly runOrigin: () => RunOrigin
+  readonly isSelfHosted: boolean
+}
+
+const SHORTEST_SECRET = 8
+
+/**
+ * Reads every input and every variable that stands in for one. The secrets are hidden before anything else happens.
+ * @throws SetupError naming the input, what is wrong with it and what to do, without its value where that is secret
+ */
+export function readInputs(source: InputSource): Inputs {
+  hideSecrets(source)
+  refuseDeploy(source.get('deploy'))
+  const options = readOptions(source)
+  const version = parseVersionWish(source.get('version'))
+  const checksum = parseChecksumInput(source.get('checksum'))
+  const access = readAccess(source, options)
+  return { version, checksum, access, warnings: environmentWarnings(source.env) }
+}
+
+/** The secret with which the post step may revoke a key: from the inputs alone, for the environment is others' to change. */
+export function readRevocationKey(source: Pick<InputSource, 'get' | 'hide'>): string | undefined {
+  const key = source.get('api-key') || source.get('apikey')
+  if (secretFault(key) !== undefined) return undefined
+  source.hide(key)
+  return key
+}
+
+interface Options {
+  readonly login: boolean
+  readonly exportEnv: boolean
+  readonly logout: boolean
+  readonly onMissing: 'fail' | 'skip'
+  readonly lifetime: Lifetime
+}
+
+function readOptions({ get }: InputSource): Options {
+  return {
+    login: readBoolean('login', get('login')),
+    exportEnv: readBoolean('export-env', get('export-env')),
+    logout: readBoolean('logout', get('logout')),
+    onMissing: readOnMissing(get('on-missing-credentials')),
+    lifetime: readLifetime(get('token-lifetime')),
+  }
+}
+
+/** The values that YAML 1.2's core schema knows. */
+function readBoolean(name: string, value: string): boolean {
+  if (['true', 'True', 'TRUE'].includes(value)) return true
+  if (['false', 'False', 'FALSE'].includes(value)) return false
+  throw new SetupError(`The input ${name} is '${excerpt(value)}'.`, 'Set it to true or false.')
+}
+
+function readOnMissing(value: string): 'fail' | 'skip' {
+  if (value === 'fail' || value === 'skip') return value
+  throw new SetupError(`The input on-missing-credentials is '${excerpt(value)}'.`, 'Set it to fail or skip.')
+}
+
+function readLifetime(value: string): Lifetime {
+  const lifetime = parseLifetime(value)
+  if (lifetime) return lifetime
+  throw new SetupError(
+    `The input token-lifetime is '${excerpt(value)}'.`,
+    'Set it to a whole number of hours, days or weeks, such as 2h, 1d or 1w.',
+  )
+}
+
+function refuseDeploy(value: string): void {
+  if (value === '') return
+  throw new SetupError(
+    'setup-bl does not deploy, so the input deploy is not supported.',
+    "Remove it and add a step of your own: '- run: bl apply -R -f PATH'.",
+  )
+}
+
+function readAccess(source: InputSource, options: Options): Access {
+  const workspace = source.get('workspace') || (source.env.BL_WORKSPACE ?? '').trim()
+  const fromInputs = credentialFromInputs(source.get, options.lifetime)
+  if (workspace === '') return withoutWorkspace(source, fromInputs)
+  refuseBadWorkspace(
+    workspace,
+    source.get('workspace') === '' ? 'BL_WORKSPACE in the environment' : 'The input workspace',
+  )
+  const credential = fromInputs ?? credentialFromEnvironment(source.env)
+  if (!credential) return withoutCredential(source, workspace, options)
+  refuseLastingKey(credential, options, source.isSelfHosted)
+  const { login, exportEnv, logout } = options
+  return { kind: 'session', workspace, credential, origin: readOrigin(source), login, exportEnv, logout }
+}
+
+function readOrigin({ get, env }: InputSource): Origin {
+  return resolveOrigin({
+    apiUrl: get('api-url'),
+    BL_API_URL: (env.BL_API_URL ?? '').trim(),
+    BL_ENV: (env.BL_ENV ?? '').trim(),
+  })
+}
+
+function withoutWorkspace(source: InputSource, fromInputs: Credential | undefined): Access {
+  if (fromInputs) {
+    throw new SetupError(
+      `A credential is given (${fromInputs.source}) but no workspace.`,
+      "Set the input workspace to the workspace's name.",
+    )
+  }
+  const half = (source.env.BL_CLIENT_CREDENTIALS ?? '') || (source.env.BL_API_KEY ?? '')
+  return {
+    kind: 'install-only',
+    notice:
+      half === ''
+        ? undefined
+        : 'bl was installed but not logged in: the environment holds a credential, but no workspace is named. Set the input workspace to log in.',
+  }
+}
+
+function withoutCredential(source: InputSource, workspace: string, { onMissing }: Options): Access {
+  if (source.get('workspace') === '') {
+    return {
+      kind: 'install-only',
+      notice:
+        'bl was installed but not logged in: the environment names a workspace (BL_WORKSPACE), but no credential is given. Give client-id and client-secret, or api-key, to log in.',
+    }
+  }
+  const remedy = missingCredentialRemedy(source.runOrigin())
+  const what = `No credential is given for the workspace '${workspace}'.`
+  if (onMissing === 'fail') throw new SetupError(what, remedy)
+  return {
+    kind: 'skipped',
+    notice: `${what} bl was installed but not logged in, as 'on-missing-credentials: skip' says.`,
+  }
+}
+
+function refuseBadWorkspace(workspace: string, source: string): void {
+  if (isWorkspaceName(workspace)) return
+  throw new SetupError(
+    `${source} is '${excerpt(workspace)}', which is no name of a workspace.`,
+    "Use the workspace's name as in the address of the Blaxel console: letters, digits and hyphens.",
+  )
+}
+
+function refuseLastingKey(credential: Credential, { login, logout }: Options, isSelfHosted: boolean): void {
+  if (credential.kind !== 'api-key' || logout || !login || !isSelfHosted) return
+  throw new SetupError(
+    "With 'logout: false' the API key would stay on this self-hosted runner for good.",
+    "Leave logout out, set 'login: false', or use a credential that expires: client-id and client-secret.",
+  )
+}
+
+function credentialFromInputs(get: InputSource['get'], lifetime: Lifetime): Credential | undefined {
+  const apiKey = apiKeyInput(get)
+  const clientId = get('client-id')
+  const clientSecret = get('client-secret')
+  const serviceAccount = get('service-account')
+  if ((clientId === '') !== (clientSecret === '')) throw halfPair(clientId === '' ? 'client-secret' : 'client-id')
+  if (clientId !== '' && apiKey.value !== '') {
+    throw new SetupError(
+      `Two kinds of credential are given: ${apiKey.name} and client-id with client-secret.`,
+      'Keep one of them.',
+    )
+  }
+  if (serviceAccount !== '') return serviceAccountCredential(serviceAccount, apiKey, lifetime)
+  if (clientId !== '') return clientCredential(clientId, clientSecret, 'client-id and client-secret')
+  return apiKey.value === '' ? undefined : keyCredential(apiKey.value, apiKey.name)
+}
+
+interface NamedSecret {
+  readonly name: string
+  readonly value: string
+}
+
+function apiKeyInput(get: InputSource['get']): NamedSecret {
+  const [current, old] = [get('api-key'), get('apikey')]
+  if (current !== '' && old !== '' && current !== old) {
+    throw new SetupError('The inputs api-key and apikey differ.', 'Keep api-key alone: apikey is its old name.')
+  }
+  const name = current !== '' || old === '' ? 'api-key' : 'apikey'
+  const value = current || old
+  if (value !== '') refuseBadSecret(value, `The input ${name}`)
+  return { name, value }
+}
+
+function halfPair(given: 'client-id' | 'client-secret'): SetupError {
+  const missing = given === 'client-id' ? 'client-secret' : 'client-id'
+  return new SetupError(
+    `The input ${given} is given without ${missing}.`,
+    `Give both. Where ${missing} is set, the secret or variable that it names is empty: check its name and environment.`,
+  )
+}
+
+function serviceAccountCredential(serviceAccount: string, apiKey: NamedSecret, lifetime: Lifetime): Credential {
+  if (apiKey.value === '') {
+    throw new SetupError(
+      'The input service-account is given without api-key.',
+      'Give the API key that may mint keys for it as api-key.',
+    )
+  }
+  if (parseJwt(apiKey.value)) {
+    throw new SetupError(
+      'The input service-account is given, but api-key is a JWT, which is short-lived as it is.',
+      'Leave service-account out, or give an API key.',
+    )
+  }
+  if (!isId(serviceAccount)) {
+    throw new SetupError(
+      `The input service-account is '${excerpt(serviceAccount)}'.`,
+      "Set it to the service account's client ID.",
+    )
+  }
+  return { kind: 'service-account', source: apiKey.name, apiKey: apiKey.value, serviceAccount, lifetime }
+}
+
+function clientCredential(clientId: string, clientSecret: string, source: string): Credential {
+  refuseBadSecret(
+    clientSecret,
+    source === 'BL_CLIENT_CREDENTIALS' ? `The secret in ${source}` : 'The input client-secret',
+  )
+  if (!/^[!-9;-~]{1,256}$/.test(clientId)) {
+    throw new SetupError(
+      `The client ID in ${source} holds a blank, a colon or another character that no ID has.`,
+      'Check that it was pasted whole.',
+    )
+  }
+  return { kind: 'client', source, clientId, clientSecret }
+}
+
+function keyCredential(value: string, source: string): Credential {
+  const jwt = parseJwt(value)
+  return jwt
+    ? { kind: 'jwt', source, jwt: value, expiresAt: jwt.expiresAt }
+    : { kind: 'api-key', source, apiKey: value }
+}
+
+function credentialFromEnvironment(env: InputSource['env']): Credential | undefined {
+  const pair = (env.BL_CLIENT_CREDENTIALS ?? '').trim()
+  if (pair !== '') {
+    const decoded = decodeClientCredentials(pair)
+    if (decoded) return clientCredential(decoded.clientId, decoded.clientSecret, 'BL_CLIENT_CREDENTIALS')
+    throw new SetupError(
+      'BL_CLIENT_CREDENTIALS in the environment is not the base64 of id:secret.',
+      'Give the inputs client-id and client-secret instead, and remove the variable.',
+    )
+  }
+  const key = (env.BL_API_KEY ?? '').trim()
+  if (key === '') return undefined
+  refuseBadSecret(key, 'BL_API_KEY in the environment')
+  if (key !== (env.BL_TOKEN ?? '').trim()) return keyCredential(key, 'BL_API_KEY')
+  const jwt = parseJwt(key)
+  return {
+    kind: 'earlier-session',
+    source: 'BL_API_KEY',
+    token: key,
+    expiresAt: jwt?.expiresAt,
+    isJwt: jwt !== undefined,
+  }
+}
+
+function refuseBadSecret(value: string, source: string): void {
+  const fault = secretFault(value)
+  if (fault !== undefined)
+    throw new SetupError(`${source} ${fault}.`, 'Check that the secret was pasted whole, alone and on one line.')
+}
+
+/** What is wrong with a secret. Short ones are refused since masking them would garble the log and drop job outputs. */
+function secretFault(value: string): string | undefined {
+  if (/[\r\n]/.test(value)) return 'holds a line break'
+  if (!/^[!-~]*$/.test(value)) return 'holds a blank, a control character or a letter outside ASCII'
+  return value.length < SHORTEST_SECRET ? `is shorter than ${SHORTEST_SECRET} characters` : undefined
+}
+
+/** Before a single word is printed. What is refused later anyway is not masked: a line of it may be an ordinary word. */
+function hideSecrets({ get, env, hide }: InputSource): void {
+  const pair = (env.BL_CLIENT_CREDENTIALS ?? '').trim()
+  const decoded = decodeClientCredentials(pair)
+  const clients = [{ clientId: get('client-id'), clientSecret: get('client-secret') }, ...(decoded ? [decoded] : [])]
+  const pairs = clients
+    .filter(({ clientSecret }) => clientSecret !== '')
+    .flatMap(({ clientId, clientSecret }) => [
+      clientSecret,
+      ...(clientId === '' ? [] : [`${clientId}:${clientSecret}`]),
+    ])
+  const keys = [
+    get('api-key'),
+    get('apikey'),
+    (env.BL_API_KEY ?? '').trim(),
+    (env.BL_TOKEN ?? '').trim(),
+    decoded ? '' : pair,
+  ]
+  for (const secret of new Set([...keys, ...pairs])) {
+    if (secret !== '' && secretFault(secret) === undefined) hide(secret)
+  }
+}
+
+/** What in the job's environment will trip later calls of `bl`, which this action can't prevent. */
+function environmentWarnings(env: InputSource['env']): string[] {
+  const warnings: string[] = []
+  if (env.BL_CLIENT_CREDENTIALS === '') {
+    warnings.push(
+      'BL_CLIENT_CREDENTIALS is set but empty in this job, which makes every later call of bl fail: remove it from env:.',
+    )
+  } else if (env.BL_CLIENT_CREDENTIALS !== undefined) {
+    warnings.push(
+      'BL_CLIENT_CREDENTIALS stands in the environment of this job, so every later call of bl sends the client secret again: remove it from env: and give client-id and client-secret in with: of this step.',
+    )
+  }
+  if (env.BL_API_KEY === '') {
+    warnings.push(
+      'BL_API_KEY is set but empty in this job: where it is not exported anew, later calls of bl find no credential. Remove it from env:.',
+    )
+  }
+  return warnings
+}

@@ -1,0 +1,109 @@
+import { accessSync, constants } from 'node:fs'
+import { isAbsolute, join } from 'node:path'
+import { SetupError } from '../base/errors.ts'
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** What the runner says of the machine and the job. */
+export interface Machine {
+  readonly home: string
+  readonly temp: string
+  readonly toolCache: string
+  readonly checkout: string | undefined
+  readonly isSelfHosted: boolean
+  /** The variables that a child process may see. */
+  readonly childEnv: Readonly<Record<string, string>>
+  /** Passwords that stand in the proxies' URLs. */
+  readonly proxySecrets: readonly string[]
+}
+
+const COMMAND_FILES = ['GITHUB_ENV', 'GITHUB_OUTPUT', 'GITHUB_STATE', 'GITHUB_PATH']
+const PROXIES = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY']
+const FOR_CHILDREN = [
+  ...['PATH', 'SystemRoot', 'SystemDrive', 'TEMP', 'TMP', 'TMPDIR', 'RUNNER_TRACKING_ID'],
+  ...[...PROXIES, 'no_proxy', 'NO_PROXY'],
+  ...['SSL_CERT_FILE', 'SSL_CERT_DIR', 'NODE_EXTRA_CA_CERTS'],
+]
+
+/**
+ * Reads what the runner has set. Nothing but this and the inputs looks at the environment.
+ * @throws SetupError naming the variable, where something that is needed is missing or can't be used
+ */
+export function readMachine(env: Environment, os: string): Machine {
+  for (const name of COMMAND_FILES) requireWritable(name, env[name])
+  return {
+    home: requirePath(os === 'win32' ? 'USERPROFILE' : 'HOME', env),
+    temp: requirePath('RUNNER_TEMP', env),
+    toolCache: requirePath('RUNNER_TOOL_CACHE', env),
+    checkout: env.GITHUB_WORKSPACE === '' ? undefined : env.GITHUB_WORKSPACE,
+    isSelfHosted: env.RUNNER_ENVIRONMENT !== 'github-hosted',
+    childEnv: childEnvironment(env),
+    proxySecrets: PROXIES.flatMap((name) => proxySecrets(name, env[name] ?? '')),
+  }
+}
+
+/** Where the CLI keeps its logins; no variable moves it. */
+export function loginPaths(home: string): { readonly config: string; readonly ledger: string } {
+  return { config: join(home, '.blaxel', 'config.yaml'), ledger: join(home, '.blaxel', 'setup-bl.db') }
+}
+
+/** Without one of these files @actions/core would print what belongs into it, the token among it. */
+function requireWritable(name: string, path: string | undefined): void {
+  const missing = (why: string) =>
+    new SetupError(
+      `${name} ${why}.`,
+      'setup-bl runs as a step of GitHub Actions, whose runner (2.327.1 or newer) makes this file.',
+    )
+  if (path === undefined || path === '') throw missing('is not set')
+  try {
+    accessSync(path, constants.W_OK)
+  } catch {
+    throw missing('names a file that is not there or not writable')
+  }
+}
+
+function requirePath(name: string, env: Environment): string {
+  const path = env[name] ?? ''
+  if (isAbsolute(path)) return path
+  throw new SetupError(
+    `${name} is ${path === '' ? 'not set' : 'not an absolute path'}.`,
+    "Set it in the runner's environment.",
+  )
+}
+
+function childEnvironment(env: Environment): Record<string, string> {
+  const kept = FOR_CHILDREN.flatMap((name) => {
+    const value = env[name]
+    return value === undefined || value === '' ? [] : [[name, value] as const]
+  })
+  return { ...Object.fromEntries(kept), DO_NOT_TRACK: '1' }
+}
+
+/**
+ * @actions/http-client ignores a proxy that it can't parse and goes past it: such a one is refused instead.
+ * @returns the password in the URL, as it stands there and decoded
+ */
+function proxySecrets(name: string, value: string): string[] {
+  if (value === '') return []
+  const text = /^https?:\/\//i.test(value) ? value : `http://${value}`
+  const url = !/^[a-z][a-z0-9+.-]*:\/\//i.test(value) || text === value ? parseUrl(text) : undefined
+  if (!url) {
+    throw new SetupError(
+      `${name} is not the URL of an http proxy.`,
+      "Set it to a URL such as 'http://proxy.example:3128', or unset it.",
+    )
+  }
+  return url.password === '' ? [] : [url.password, decoded(url.password)]
+}
+
+function parseUrl(text: string): URL | undefined {
+  return URL.canParse(text) ? new URL(text) : undefined
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,307 @@
+import { mkdir, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { withDeadline } from './base/deadline.ts'
+import { SetupError } from './base/errors.ts'
+import type { Http } from './base/http.ts'
+import type { Run } from './base/process.ts'
+import { together } from './base/together.ts'
+import { createApi } from './blaxel/api.ts'
+import { readConfig } from './blaxel/config-file.ts'
+import { loggedInWorkspaces } from './blaxel/config-text.ts'
+import { hashSecret, secretOf } from './blaxel/credential.ts'
+import { enter } from './blaxel/login-ledger.ts'
+import { DEFAULT_ORIGIN_URL, type Origin } from './blaxel/origin.ts'
+import { openSession, type Session } from './blaxel/session.ts'
+import { login } from './cli/bl.ts'
+import { install, type Installation } from './cli/install.ts'
+import type { Platform } from './cli/platform.ts'
+import { stagingDirectory } from './cli/tool-cache.ts'
+import { settingsInCheckout } from './github/checkout.ts'
+import type { Access, Inputs, SessionAccess } from './github/inputs.ts'
+import { loginPaths, type Machine } from './github/machine.ts'
+import type { Runner } from './github/runner.ts'
+import { directoryNames, type KeyState, type State } from './state.ts'
+
+/** Everything that the main step does to the world goes through these. */
+export interface MainEdges {
+  readonly runner: Runner
+  readonly machine: Machine
+  readonly platform: Platform
+  readonly http: Http
+  readonly run: Run
+  /** Random, 32 hex digits: the name of this use. */
+  readonly use: string
+  /** The job's environment as the step found it, to see which variables must be overridden. */
+  readonly ambient: Readonly<Record<string, string | undefined>>
+  readonly signal: AbortSignal
+}
+
+const API_DEADLINE_MS = 120_000
+/** How long a login without an expiry stays in the ledger when its job is killed for good. */
+const LASTING_LOGIN_MS = 86_400_000
+
+/**
+ * The main step: installs the CLI and opens a session at the same time, logs in, and hands both on to later steps.
+ * @throws SetupError; PATH, outputs, environment and config are as they were then
+ */
+export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
+  const { runner, signal } = edges
+  for (const warning of inputs.warnings) runner.warning(warning)
+  const { access } = inputs
+  if (access.kind === 'session') await prepareSession(access, edges)
+  const notebook = openNotebook(edges)
+  await mkdir(notebook.state().scratch, { mode: 0o700 })
+  const [installation, session] = await together(
+    signal,
+    (both) => timed('install', edges, () => installCli(inputs, notebook.state(), edges, both)),
+    (both) =>
+      timed('session', edges, () =>
+        access.kind === 'session' ? establish(access, notebook, edges, both) : Promise.resolve(undefined),
+      ),
+  )
+  if (access.kind === 'session' && session) {
+    if (access.login) await timed('login', edges, () => logIn(access, session, installation, notebook, edges))
+    announceSession(access, session, runner)
+    handOnCli(installation, edges)
+    handOnSession(access, session, edges)
+  } else {
+    handOnCli(installation, edges)
+    await handOnNothing(access, edges)
+  }
+}
+
+/** The state as it grows: saved whole at every change, before what it describes is done. */
+interface Notebook {
+  state(): State
+  note(addition: Partial<Pick<State, 'login' | 'key'>>): void
+}
+
+function openNotebook({ runner, machine, use }: MainEdges): Notebook {
+  let state: State = {
+    schema: 1,
+    use,
+    scratch: join(machine.temp, directoryNames.scratch(use)),
+    staging: stagingDirectory(machine.toolCache, directoryNames.staging(use)),
+  }
+  const save = () => {
+    runner.saveState(JSON.stringify(state))
+  }
+  save()
+  return {
+    state: () => state,
+    note: (addition) => {
+      state = { ...state, ...addition }
+      save()
+    },
+  }
+}
+
+/** What can be known without a request: whether the config can be changed, and what in the checkout will interfere. */
+async function prepareSession(access: SessionAccess, { runner, machine }: MainEdges): Promise<void> {
+  if (access.login) await readConfig(loginPaths(machine.home).config)
+  if (access.origin.isForeign) {
+    runner.warning(
+      `The credential goes to ${new URL(access.origin.url).host}, as the input api-url says: it is no host of Blaxel's.`,
+    )
+  }
+  const settings = machine.checkout === undefined ? [] : settingsInCheckout(machine.checkout)
+  for (const { file, line, variable } of settings) {
+    runner.warning(
+      `${file} in the checkout sets ${variable} (line ${line}): bl and the SDKs read it there, and it may redirect or replace this login.`,
+    )
+  }
+}
+
+async function installCli(inputs: Inputs, state: State, edges: MainEdges, signal: AbortSignal): Promise<Installation> {
+  const { runner, machine, platform, http, run } = edges
+  const began = performance.now()
+  const installation = await install(
+    inputs.version,
+    inputs.checksum,
+    {
+      http,
+      run,
+      platform,
+      debug: (line) => {
+        runner.debug(line)
+      },
+      childEnv: machine.childEnv,
+      scratch: state.scratch,
+      toolCache: machine.toolCache,
+      staging: state.staging,
+    },
+    signal,
+  )
+  const seconds = ((performance.now() - began) / 1000).toFixed(1)
+  const checked = `SHA-256 verified: ${installation.verifiedBy.replace('-', ' ')}`
+  const what = `bl ${installation.version} for ${platform.name}`
+  runner.info(
+    installation.cacheHit
+      ? `Found ${what} in the tool cache in ${seconds} s (${checked})`
+      : `Installed ${what} in ${seconds} s (${checked})`,
+  )
+  return installation
+}
+
+async function establish(
+  access: SessionAccess,
+  notebook: Notebook,
+  edges: MainEdges,
+  parent: AbortSignal,
+): Promise<Session> {
+  const { runner, http, use } = edges
+  const { credential, workspace, origin } = access
+  const expired = () =>
+    new SetupError(
+      `No session could be opened at ${new URL(origin.url).host} within ${API_DEADLINE_MS / 1000} s.`,
+      'Run the job again later.',
+    )
+  const rememberKey = (key: Pick<KeyState, 'name' | 'id' | 'expiresAt'>) => {
+    if (credential.kind !== 'service-account') return
+    const { serviceAccount, apiKey } = credential
+    notebook.note({ key: { ...key, origin: origin.url, workspace, serviceAccount, credential: hashSecret(apiKey) } })
+  }
+  return withDeadline(parent, API_DEADLINE_MS, expired, (signal) => {
+    const api = createApi(origin.url, http, Date.now() + API_DEADLINE_MS, signal)
+    return openSession(credential, workspace, api, { hide: runner.hide, keyName: () => `setup-bl-${use}`, rememberKey })
+  })
+}
+
+async function logIn(
+  access: SessionAccess,
+  session: Session,
+  installation: Installation,
+  notebook: Notebook,
+  edges: MainEdges,
+): Promise<void> {
+  const { runner, machine, run, signal } = edges
+  const { workspace, origin, credential } = access
+  const paths = loginPaths(machine.home)
+  const entry = await login(
+    installation.path,
+    { workspace, token: session.token, apiUrl: origin.url, environment: origin.environment },
+    { run, childEnv: machine.childEnv, scratch: notebook.state().scratch },
+    signal,
+  )
+  if (access.logout) notebook.note({ login: { ...paths, workspace, tokenHash: hashSecret(session.token) } })
+  const use = {
+    id: edges.use,
+    origin: origin.url,
+    entry,
+    credential: hashSecret(secretOf(credential)),
+    notAfter: notAfter(session),
+  }
+  const { sharedWithOtherCredential } = await enter(paths, use, !access.logout, signal)
+  if (sharedWithOtherCredential) {
+    runner.warning(
+      `Another job on this machine is logged in to the workspace '${workspace}' with another credential: bl uses the login that lives longest, whichever job's it is. Give each runner its own HOME to keep them apart.`,
+    )
+  }
+}
+
+/** By this machine's clock a token may look expired that the API takes. */
+function notAfter({ expiresAt }: Session): number {
+  return expiresAt !== undefined && expiresAt > Date.now() ? expiresAt : Date.now() + LASTING_LOGIN_MS
+}
+
+function announceSession({ workspace, login: loggedIn }: SessionAccess, session: Session, runner: Runner): void {
+  const what = loggedIn ? `Logged in to workspace ${workspace}` : `Opened a session for workspace ${workspace}`
+  const until = session.expiresAt === undefined ? '' : ` that expires ${rfc3339(session.expiresAt)}`
+  runner.info(`${what} with ${TOKEN_NAME[session.type]}${until}`)
+  if (session.isShortLived) return
+  runner.notice(
+    'The session token is the API key itself, which does not expire: it stands in the environment and config of this job until it ends. For a short-lived token use client-id and client-secret of a service account, or add service-account to mint a key that is revoked after the job.',
+  )
+}
+
+const TOKEN_NAME: Readonly<Record<Session['type'], string>> = {
+  oauth: 'an OAuth token',
+  'service-account-key': 'a service account key',
+  'api-key': 'an API key',
+}
+
+function handOnCli(installation: Installation, { runner }: MainEdges): void {
+  runner.addPath(dirname(installation.path))
+  runner.setOutput('version', installation.version)
+  runner.setOutput('path', installation.path)
+  runner.setOutput('cache-hit', String(installation.cacheHit))
+  runner.setOutput('verified-by', installation.verifiedBy)
+}
+
+function handOnSession(access: SessionAccess, session: Session, edges: MainEdges): void {
+  const { runner } = edges
+  runner.setOutput('workspace', access.workspace)
+  runner.setOutput('authenticated', 'true')
+  runner.setOutput('token', session.token)
+  runner.setOutput('token-type', session.type)
+  runner.setOutput('token-expires-at', session.expiresAt === undefined ? '' : rfc3339(session.expiresAt))
+  if (!access.exportEnv) return
+  const variables: [string, string][] = [
+    ['BL_WORKSPACE', access.workspace],
+    ['BL_API_KEY', session.token],
+    ...(session.isShortLived ? [['BL_TOKEN', session.token] satisfies [string, string]] : []),
+    ...originVariables(access.origin, edges.ambient),
+  ]
+  for (const [name, value] of variables) runner.exportVariable(name, value)
+  runner.info(`Exported ${enumerate(variables.map(([name]) => name))} to later steps`)
+}
+
+/** The API as resolved, where later steps would otherwise assume another one. */
+function originVariables(origin: Origin, ambient: MainEdges['ambient']): [string, string][] {
+  const isDefault = origin.url === DEFAULT_ORIGIN_URL
+  const url =
+    isDefault && (ambient.BL_API_URL ?? '') === '' ? [] : [['BL_API_URL', origin.url] satisfies [string, string]]
+  // Without BL_ENV=prod an entry of another environment in the config would send requests elsewhere.
+  const name = origin.environment ?? (isDefault ? 'prod' : undefined)
+  const environment =
+    name === undefined || (name === 'prod' && (ambient.BL_ENV ?? '') === '')
+      ? []
+      : [['BL_ENV', name] satisfies [string, string]]
+  return [...url, ...environment]
+}
+
+async function handOnNothing(access: Access, { runner, machine }: MainEdges): Promise<void> {
+  runner.setOutput('workspace', '')
+  runner.setOutput('authenticated', 'false')
+  runner.setOutput('token', '')
+  runner.setOutput('token-type', '')
+  runner.setOutput('token-expires-at', '')
+  if (access.kind !== 'session' && access.notice !== undefined) runner.notice(access.notice)
+  if (access.kind !== 'skipped') return
+  const workspaces = await machineLogins(machine)
+  if (workspaces.length === 0) return
+  runner.warning(
+    `This machine is logged in to ${enumerate(workspaces)} by a config of its own, which bl uses in this job: a pull request from a fork can so act there. Log it out, or keep such jobs off this runner.`,
+  )
+}
+
+async function machineLogins({ home }: Machine): Promise<string[]> {
+  try {
+    const { content } = await readConfig(loginPaths(home).config)
+    return content.kind === 'present' ? loggedInWorkspaces(content.text) : []
+  } catch {
+    return [] // a config that we can't read is none that we could warn of
+  }
+}
+
+function enumerate(names: readonly string[]): string {
+  return names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names.at(-1) ?? ''}`
+}
+
+function rfc3339(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
+}
+
+async function timed<T>(phase: string, { runner }: MainEdges, work: () => Promise<T>): Promise<T> {
+  const began = performance.now()
+  try {
+    return await work()
+  } finally {
+    runner.debug(`${phase}: ${Math.round(performance.now() - began)} ms`)
+  }
+}
+
+/** The private homes of `bl` are empty by now; the post step removes them where this could not run. */
+export async function discardScratch(machine: Machine, use: string): Promise<void> {
+  await rm(join(machine.temp, directoryNames.scratch(use)), { recursive: true, force: true })
+}

@@ -1,0 +1,95 @@
+import { rm } from 'node:fs/promises'
+import { messageOf } from './base/errors.ts'
+import type { Http } from './base/http.ts'
+import { createApi } from './blaxel/api.ts'
+import { hashSecret } from './blaxel/credential.ts'
+import { leave } from './blaxel/login-ledger.ts'
+import type { Runner } from './github/runner.ts'
+import { parseState, type KeyState, type LoginState, type State } from './state.ts'
+
+/** Everything that the post step does to the world goes through these. */
+export interface PostEdges {
+  readonly runner: Pick<Runner, 'info' | 'notice' | 'warning' | 'debug'>
+  readonly http: Http
+  readonly signal: AbortSignal
+}
+
+const API_DEADLINE_MS = 60_000
+
+/**
+ * The post step: takes the login back, revokes the key that was minted, and removes this use's directories. What can't
+ * be undone becomes a warning: a job that has worked does not fail for it.
+ * @param saved what the main step has saved; empty where it did not get that far
+ * @param apiKey the input api-key as it is now, where it is given
+ */
+export async function post(saved: string, apiKey: string | undefined, edges: PostEdges): Promise<void> {
+  const { runner } = edges
+  if (saved === '') {
+    runner.debug('The main step has saved nothing, so there is nothing to undo')
+    return
+  }
+  const state = parseState(saved)
+  if (!state) {
+    runner.warning(
+      'The state that the main step has saved was changed, so nothing was undone. Check ~/.blaxel on this runner; a minted key expires by itself.',
+    )
+    return
+  }
+  const workspaceInUse = state.login ? await logOut(state.login, state, edges) : false
+  if (state.key) await revoke(state.key, apiKey, workspaceInUse, edges)
+  await removeDirectories(state, edges)
+}
+
+async function logOut(login: LoginState, { use }: State, { runner, signal }: PostEdges): Promise<boolean> {
+  try {
+    const { workspaceInUse } = await leave(
+      login,
+      { id: use, workspace: login.workspace, tokenHash: login.tokenHash },
+      signal,
+    )
+    runner.info(`Logged out of workspace ${login.workspace}`)
+    return workspaceInUse
+  } catch (error) {
+    runner.warning(`The login to workspace ${login.workspace} could not be taken back: ${messageOf(error)}`)
+    // Whether another job uses the workspace is not known: its key must not be pulled from under it.
+    return true
+  }
+}
+
+async function revoke(
+  key: KeyState,
+  apiKey: string | undefined,
+  workspaceInUse: boolean,
+  edges: PostEdges,
+): Promise<void> {
+  const { runner, http, signal } = edges
+  const until = `It expires by itself at ${new Date(key.expiresAt).toISOString()}.`
+  if (workspaceInUse) {
+    runner.notice(
+      `The key ${key.name} was not revoked, since another job on this machine uses the workspace ${key.workspace}. ${until}`,
+    )
+    return
+  }
+  if (apiKey === undefined || hashSecret(apiKey) !== key.credential) {
+    runner.warning(`The key ${key.name} was not revoked: the input api-key is no longer the one that made it. ${until}`)
+    return
+  }
+  try {
+    const api = createApi(key.origin, http, Date.now() + API_DEADLINE_MS, signal)
+    const ids = key.id === undefined ? await api.keysNamed(key.serviceAccount, key.name, apiKey) : [key.id]
+    for (const id of ids) await api.deleteKey(key.serviceAccount, id, apiKey)
+    if (ids.length > 0) runner.info(`Revoked the key ${key.name} of the service account ${key.serviceAccount}`)
+  } catch (error) {
+    runner.warning(`The key ${key.name} could not be revoked: ${messageOf(error)} ${until}`)
+  }
+}
+
+async function removeDirectories(state: State, { runner }: PostEdges): Promise<void> {
+  for (const directory of [state.scratch, state.staging]) {
+    try {
+      await rm(directory, { recursive: true, force: true })
+    } catch (error) {
+      runner.warning(`${directory} could not be removed: ${messageOf(error)}`)
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { getInput } from '@actions/core'
+import { SetupError } from './base/errors.ts'
+import { createHttp } from './base/http.ts'
+import { run } from './base/process.ts'
+import { platformFor } from './cli/platform.ts'
+import { beginStep, endStep } from './github/step.ts'
+import { cleanEnvironment } from './github/environment.ts'
+import { runOrigin } from './github/event.ts'
+import { readInputs } from './github/inputs.ts'
+import { readMachine } from './github/machine.ts'
+import { createRunner, type Runner } from './github/runner.ts'
+import { discardScratch, main } from './main.ts'
+
+/** After a cancel the runner waits 7.5 s before it asks again: what is left then is for the post step. */
+const CANCEL_GRACE_MS = 5_000
+
+const runner = createRunner()
+const cancel = new AbortController()
+beginStep((error) => {
+  runner.fail(error)
+  return 1
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    cancel.abort(new SetupError(`The step was cancelled (${signal}).`, 'What it had begun is undone by the post step.'))
+    setTimeout(() => {
+      runner.fail(cancel.signal.reason)
+      endStep(1)
+    }, CANCEL_GRACE_MS)
+  })
+}
+endStep(await setup(runner, cancel.signal))
+
+async function setup(runner: Runner, signal: AbortSignal): Promise<number> {
+  const use = randomBytes(16).toString('hex')
+  try {
+    const ambient = { ...process.env }
+    const machine = readMachine(ambient, process.platform)
+    for (const secret of machine.proxySecrets) runner.redact(secret)
+    const inputs = readInputs({
+      get: getInput,
+      env: ambient,
+      hide: runner.hide,
+      runOrigin: () =>
+        runOrigin(ambient.GITHUB_EVENT_NAME ?? '', ambient.GITHUB_ACTOR ?? '', readEvent(ambient.GITHUB_EVENT_PATH)),
+      isSelfHosted: machine.isSelfHosted,
+    })
+    for (const warning of cleanEnvironment(process.env)) runner.warning(warning)
+    const platform = platformFor(process.platform, process.arch)
+    const http = createHttp('setup-bl', runner.debug)
+    try {
+      await main(inputs, { runner, machine, platform, http, run, use, ambient, signal })
+    } finally {
+      await discardScratch(machine, use)
+    }
+    return 0
+  } catch (error) {
+    runner.fail(error)
+    return 1
+  }
+}
+
+function readEvent(path: string | undefined): unknown {
+  try {
+    return JSON.parse(readFileSync(path ?? '', 'utf8'))
+  } catch {
+    return undefined // it only makes a message more precise
+  }
+}

@@ -1,0 +1,113 @@
+import { basename, dirname, isAbsolute } from 'node:path'
+import { isTrustworthyUrl } from './base/url.ts'
+import { isId, isWorkspaceName } from './blaxel/values.ts'
+
+/**
+ * What the post step needs to undo the main step. It holds paths, ids and hashes, never a secret: later steps can read
+ * it. It is the only thing that the post step trusts, for later steps can also change the environment.
+ */
+export interface State {
+  readonly schema: 1
+  /** A random id of this use of the action: 32 hex digits. */
+  readonly use: string
+  /** Directories of this use alone. */
+  readonly scratch: string
+  readonly staging: string
+  readonly login?: LoginState
+  readonly key?: KeyState
+}
+
+/** A login that may stand in the CLI's config. */
+export interface LoginState {
+  readonly config: string
+  readonly ledger: string
+  readonly workspace: string
+  /** SHA-256 of the session token, in hex */
+  readonly tokenHash: string
+}
+
+/** A key that may have been minted. */
+export interface KeyState {
+  readonly origin: string
+  readonly workspace: string
+  readonly serviceAccount: string
+  readonly name: string
+  readonly id?: string
+  /** ms since the epoch */
+  readonly expiresAt: number
+  /** SHA-256 of the API key that minted it, in hex */
+  readonly credential: string
+}
+
+/** The directories of a use, by its id. */
+export const directoryNames = {
+  scratch: (use: string) => `setup-bl-${use}`,
+  staging: (use: string) => `.setup-bl-${use}`,
+}
+
+/** Reads a saved state; undefined where it is not exactly what the main step saves. */
+export function parseState(text: string): State | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  return isState(value) ? value : undefined
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+function isState(value: unknown): value is State {
+  if (!isObject(value)) return false
+  const { schema, use, scratch, staging, login, key } = value
+  return (
+    schema === 1 &&
+    isHex(use, 32) &&
+    isPathTo(scratch, directoryNames.scratch(use)) &&
+    isPathTo(staging, directoryNames.staging(use)) &&
+    (login === undefined || isLogin(login)) &&
+    (key === undefined || isKey(key))
+  )
+}
+
+function isLogin(value: unknown): value is LoginState {
+  if (!isObject(value)) return false
+  const { config, ledger, workspace, tokenHash } = value
+  return (
+    isPathTo(config, 'config.yaml') &&
+    isPathTo(ledger, 'setup-bl.db') &&
+    dirname(config) === dirname(ledger) &&
+    basename(dirname(config)) === '.blaxel' &&
+    isWorkspaceName(workspace) &&
+    isHex(tokenHash, 64)
+  )
+}
+
+function isKey(value: unknown): value is KeyState {
+  if (!isObject(value)) return false
+  const { origin, workspace, serviceAccount, name, id, expiresAt, credential } = value
+  return (
+    typeof origin === 'string' &&
+    URL.canParse(origin) &&
+    isTrustworthyUrl(new URL(origin)) &&
+    isWorkspaceName(workspace) &&
+    isId(serviceAccount) &&
+    isId(name) &&
+    (id === undefined || isId(id)) &&
+    Number.isFinite(expiresAt) &&
+    isHex(credential, 64)
+  )
+}
+
+function isObject(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isHex(value: unknown, length: number): value is string {
+  return typeof value === 'string' && value.length === length && /^[0-9a-f]+$/.test(value)
+}
+
+function isPathTo(value: unknown, name: string): value is string {
+  return typeof value === 'string' && isAbsolute(value) && basename(value) === name
+}
