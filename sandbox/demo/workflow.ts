@@ -58,8 +58,13 @@ export function renderWorkflow(world: World): string {
   return stringify({ on: 'push', jobs: { demo: { 'runs-on': 'ubuntu-latest', steps } } }, { lineWidth: 0 })
 }
 
-function setupInputs({ workspace, credential }: World, version: string): Record<string, string> {
-  return { ...(version === '' ? {} : { version }), workspace, ...credential.inputs }
+function setupInputs({ workspace, credential, checksum }: World, version: string): Record<string, string> {
+  return {
+    ...(version === '' ? {} : { version }),
+    ...(checksum === undefined ? {} : { checksum }),
+    workspace,
+    ...credential.inputs,
+  }
 }
 
 /** Runs the job on a machine that has never seen the CLI. */

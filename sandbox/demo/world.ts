@@ -25,6 +25,8 @@ export interface World {
   readonly workspace: string
   readonly credential: Credential
   readonly sandbox: Sandbox | undefined
+  /** SHA-256 of the archive, where it is not the one that was published under the CLI's version. */
+  readonly checksum: string | undefined
   close(): Promise<void>
 }
 
@@ -33,7 +35,10 @@ export async function openSandboxWorld(kind: CredentialKind, cli: string | undef
   const sandbox = await openSandbox(cli === undefined ? {} : { cli })
   const machine = await createMachine({ root: sandbox.root, env: sandbox.env })
   const workspace = 'acme'
-  return { machine, workspace, credential: register(sandbox, kind, workspace), sandbox, close: () => sandbox.close() }
+  const credential = register(sandbox, kind, workspace)
+  const version = sandbox.github.latest?.slice(1) ?? ''
+  const checksum = cli === undefined ? undefined : sandbox.github.sha256(version)
+  return { machine, workspace, credential, sandbox, checksum, close: () => sandbox.close() }
 }
 
 function register({ blaxel }: Sandbox, kind: CredentialKind, workspace: string): Credential {
@@ -57,7 +62,7 @@ export async function openLiveWorld(
   const root = await mkdtemp(join(tmpdir(), 'setup-bl-'))
   const machine = await createMachine({ root, env: network(env) })
   const close = () => rm(root, { recursive: true, force: true, maxRetries: 10 })
-  return { machine, workspace, credential, sandbox: undefined, close }
+  return { machine, workspace, credential, sandbox: undefined, checksum: undefined, close }
 }
 
 function liveCredential(kind: CredentialKind, env: Readonly<Record<string, string | undefined>>): Credential {

@@ -1,0 +1,254 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { API_KEY, CLIENT_ID, credentials, openWorld, requestsTo, tree, visible, type World } from './world.ts'
+
+const PRIOR = `# kept by hand
+context: {workspace: personal}   # mine
+workspaces:
+    - name: personal
+      credentials: {apiKey: 'of this machine'}
+    # the last word
+`
+
+let world: World
+beforeEach(async () => {
+  world = await openWorld()
+})
+afterEach(() => world.close())
+
+describe('two jobs that overlap on one machine', () => {
+  const kinds = Object.entries(credentials)
+  const orders = [
+    ['the first ends first', [0, 1]],
+    ['the second ends first', [1, 0]],
+  ] as const
+
+  describe.each(orders)('%s', (_, order) => {
+    test('for two workspaces: each keeps its login until it ends', async () => {
+      await world.config.write(PRIOR, 0o644)
+      const names = ['acme', 'beta'] as const
+      const jobs = [world.machine.job(), world.machine.job()] as const
+      for (const index of [0, 1] as const) {
+        const step = await jobs[index].uses({
+          with: { version: '9.9.2', workspace: names[index], ...credentials.oauth },
+        })
+        expect(step.exitCode).toBe(0)
+      }
+      for (const index of order) {
+        // BL_WORKSPACE names each job's own workspace, whatever the context of the shared config is.
+        expect((await jobs[index].run('bl token')).exitCode).toBe(0)
+        await jobs[index].end()
+      }
+      expect(world.config.read()).toBe(PRIOR)
+      expect(world.config.mode()).toBe(0o644)
+      expect(tree(dirname(world.config.path))).toEqual(['config.yaml'])
+    })
+
+    test.each(kinds)('for one workspace with %s: the one that is left can go on', async (_, credential) => {
+      const jobs = [world.machine.job(), world.machine.job()] as const
+      for (const job of jobs) {
+        expect((await job.uses({ with: { version: '9.9.2', workspace: 'acme', ...credential } })).exitCode).toBe(0)
+      }
+      const [first, second] = order
+      await jobs[first].end()
+      expect((await jobs[second].run('bl get agents --skip-version-warning && bl token')).exitCode).toBe(0)
+      await jobs[second].end()
+      expect(existsSync(dirname(world.config.path))).toBe(false)
+    })
+  })
+
+  test('one on another API: refused, and the first is undisturbed', async () => {
+    world.sandbox.blaxelDev.addWorkspace('acme')
+    world.sandbox.blaxelDev.addApiKey('bl_key_of_dev_0123456789', { workspaces: ['acme'] })
+    const first = world.machine.job()
+    await first.uses({ with: { version: '9.9.2', workspace: 'acme', ...credentials.oauth } })
+    const before = world.config.read()
+    const second = world.machine.job({ env: { BL_ENV: 'dev' } })
+    const step = await second.uses({
+      with: { version: '9.9.2', workspace: 'acme', 'api-key': 'bl_key_of_dev_0123456789' },
+    })
+    expect(step.exitCode).toBe(1)
+    expect(step.annotations.map(({ message }) => message).join()).toContain('https://api.blaxel.ai/v0')
+    expect(step.env).toEqual({})
+    await second.end()
+    expect(world.config.read()).toBe(before)
+    await first.end()
+  })
+
+  test('with different credentials for one workspace: a warning', async () => {
+    world.sandbox.blaxel.addApiKey('bl_another_key_0123456789', { workspaces: ['acme'] })
+    const first = world.machine.job()
+    await first.uses({ with: { version: '9.9.2', workspace: 'acme', ...credentials.oauth } })
+    const second = world.machine.job()
+    const step = await second.uses({
+      with: { version: '9.9.2', workspace: 'acme', 'api-key': 'bl_another_key_0123456789' },
+    })
+    expect(step.annotations).toContainEqual({
+      level: 'warning',
+      message: expect.stringContaining('another credential') as unknown,
+    })
+    await second.end()
+    await first.end()
+  })
+
+  test('a minted key is left to expire while the other job uses the workspace', async () => {
+    const first = world.machine.job()
+    await first.uses({ with: { version: '9.9.2', workspace: 'acme', ...credentials['service-account'] } })
+    const second = world.machine.job()
+    await second.uses({ with: { version: '9.9.2', workspace: 'acme', ...credentials.oauth } })
+    const [post] = await first.end()
+    expect(post?.annotations).toEqual([
+      { level: 'notice', message: expect.stringMatching(/not revoked.*expires by itself at/) as unknown },
+    ])
+    expect(world.sandbox.blaxel.keys.size).toBe(1)
+    await second.end()
+  })
+})
+
+describe('two workspaces in one job', () => {
+  test('each step logs in to its own, and the posts undo both', async () => {
+    await world.config.write(PRIOR)
+    const job = world.machine.job()
+    await job.uses({ id: 'one', with: { version: '9.9.2', workspace: 'acme', ...credentials.oauth } })
+    const second = await job.uses({
+      id: 'two',
+      with: { version: '9.9.2', workspace: 'beta', ...credentials['service-account'] },
+    })
+    expect(second.env.BL_WORKSPACE).toBe('beta')
+    expect((await job.run('bl token -w acme && bl token -w beta')).exitCode).toBe(0)
+    const posts = await job.end()
+    expect(posts.map(({ log }) => log.split('\n')[0])).toEqual([
+      'Logged out of workspace beta',
+      'Logged out of workspace acme',
+    ])
+    expect(world.sandbox.blaxel.keys.size).toBe(0)
+    expect(world.config.read()).toBe(PRIOR)
+  })
+
+  test("the second use takes the first one's session where it is given no credential", async () => {
+    const job = world.machine.job()
+    const first = await job.uses({
+      id: 'one',
+      with: { version: '9.9.2', workspace: 'acme', ...credentials['service-account'] },
+    })
+    const second = await job.uses({ id: 'two', with: { version: '9.9.2', workspace: 'acme' } })
+    expect(second.outputs).toMatchObject({ token: first.outputs.token, 'token-type': 'service-account-key' })
+    expect(world.sandbox.blaxel.keys.size).toBe(1)
+    await job.end()
+    expect(world.sandbox.blaxel.keys.size).toBe(0)
+    expect(world.config.read()).toBeUndefined()
+  })
+})
+
+describe('switches', () => {
+  test('login: false writes no config and runs no bl login', async () => {
+    const job = world.machine.job()
+    const step = await job.uses({ with: { workspace: 'acme', login: 'false', ...credentials.oauth } })
+    expect(step.log).toContain('Opened a session for workspace acme')
+    expect(step.env.BL_API_KEY).toBe(step.outputs.token)
+    expect(world.sandbox.github.invocations().map(({ argv }) => argv[0])).toEqual(['version'])
+    expect(world.config.read()).toBeUndefined()
+    const [post] = await job.end()
+    expect(post?.log).toBe('')
+  })
+
+  test('export-env: false sets outputs alone', async () => {
+    const job = world.machine.job()
+    const step = await job.uses({ with: { workspace: 'acme', 'export-env': 'false', ...credentials.oauth } })
+    expect(step.env).toEqual({})
+    expect(step.outputs.token).toBe(world.sandbox.blaxel.issued[0])
+    await job.end()
+  })
+
+  test('logout: false leaves the login in the config and the ledger away', async () => {
+    await world.config.write(PRIOR, 0o644)
+    const job = world.machine.job()
+    const step = await job.uses({ with: { workspace: 'acme', logout: 'false', ...credentials.oauth } })
+    expect(step.exitCode).toBe(0)
+    await job.end()
+    expect(world.config.read()).toContain(step.outputs.token)
+    expect(world.config.read()).toContain("apiKey: 'of this machine'")
+    expect(tree(dirname(world.config.path))).toEqual(['config.yaml'])
+    expect((await job.run('bl token acme')).exitCode).toBe(0)
+  })
+
+  test('nothing given: the CLI alone', async () => {
+    const job = world.machine.job()
+    const step = await job.uses()
+    expect(step.outputs).toMatchObject({ version: '9.9.2', authenticated: 'false', workspace: '', token: '' })
+    expect(step.env).toEqual({})
+    expect(step.annotations).toEqual([])
+    expect(requestsTo(world.sandbox, 'api.blaxel.ai')).toEqual([])
+    await job.end()
+  })
+
+  test('api-url leads to another API, named in the log and to later steps', async () => {
+    const url = await world.sandbox.blaxel.loopbackUrl()
+    const job = world.machine.job()
+    const step = await job.uses({ with: { workspace: 'acme', 'api-url': url, ...credentials.oauth } })
+    expect(step.exitCode).toBe(0)
+    expect(step.env.BL_API_URL).toBe(url)
+    expect(requestsTo(world.sandbox, 'api.blaxel.ai')).toEqual([])
+    await job.end()
+    expect(world.config.read()).toBeUndefined()
+  })
+
+  test('BL_ENV: dev leads there, and later steps are told so', async () => {
+    world.sandbox.blaxelDev.addWorkspace('acme')
+    world.sandbox.blaxelDev.addClient(CLIENT_ID, credentials.oauth['client-secret'], { workspaces: ['acme'] })
+    const job = world.machine.job({ env: { BL_ENV: 'dev' } })
+    const step = await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
+    expect(step.env).toMatchObject({ BL_ENV: 'dev', BL_API_URL: 'https://api.blaxel.dev/v0' })
+    expect(world.config.read()).toContain('env: "dev"')
+    expect((await job.run('bl get agents')).exitCode).toBe(0)
+    expect(requestsTo(world.sandbox, 'api.blaxel.ai')).toEqual([])
+    await job.end()
+  })
+})
+
+describe('a step that is cancelled', () => {
+  test.each(['SIGINT', 'SIGTERM'] as const)(
+    'with %s while bl login runs: bl is killed and the post step undoes the rest',
+    async (signal) => {
+      world.sandbox.github.publish({
+        version: '9.9.3',
+        faults: { loginSleepMs: 60_000, loginSpawnsChild: true, loginIgnoresSigterm: true },
+      })
+      const job = world.machine.job()
+      const step = job.start({ with: { version: '9.9.3', workspace: 'acme', ...credentials['service-account'] } })
+      const loginPid = await loginStarted(world)
+      step.kill(signal)
+      const result = await step.result
+      expect(result.exitCode).toBe(1)
+      expect(result.annotations).toEqual([
+        { level: 'error', message: expect.stringContaining(`cancelled (${signal})`) as unknown },
+      ])
+      expect(isAlive(loginPid)).toBe(false)
+      expect(result.env).toEqual({})
+      expect(result.paths).toEqual([])
+      await job.end()
+      expect(world.sandbox.blaxel.keys.size).toBe(0)
+      expect(existsSync(dirname(world.config.path))).toBe(false)
+      expect(tree(job.temp).filter((path) => path.includes('setup-bl'))).toEqual([])
+      expect(visible(result)).not.toContain(API_KEY)
+    },
+  )
+})
+
+async function loginStarted({ sandbox }: World): Promise<number> {
+  for (;;) {
+    const login = sandbox.github.invocations().find(({ argv }) => argv[0] === 'login')
+    if (login) return login.pid
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
