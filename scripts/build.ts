@@ -29,6 +29,7 @@ for (const entry of ENTRIES) {
     '--license',
     'licenses.txt',
     '--no-cache',
+    '--transpile-only',
     '--quiet',
   ]
   execFileSync(process.execPath, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })

@@ -104,8 +104,7 @@ async function prepareSession(access: SessionAccess, { runner, machine }: MainEd
       `The credential goes to ${new URL(access.origin.url).host}, as the input api-url says: it is no host of Blaxel's.`,
     )
   }
-  const settings = machine.checkout === undefined ? [] : settingsInCheckout(machine.checkout)
-  for (const { file, line, variable } of settings) {
+  for (const { file, line, variable } of settingsInCheckout(machine.checkout)) {
     runner.warning(
       `${file} in the checkout sets ${variable} (line ${line}): bl and the SDKs read it there, and it may redirect or replace this login.`,
     )
@@ -122,9 +121,9 @@ async function installCli(inputs: Inputs, state: State, edges: MainEdges, signal
       http,
       run,
       platform,
-      debug: (line) => {
-        runner.debug(line)
-      },
+      source: inputs.releases,
+      debug: runner.debug,
+      warn: runner.warning,
       childEnv: machine.childEnv,
       scratch: state.scratch,
       toolCache: machine.toolCache,

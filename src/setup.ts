@@ -6,6 +6,7 @@ import { createHttp } from './base/http.ts'
 import { run } from './base/process.ts'
 import { platformFor } from './cli/platform.ts'
 import { beginStep, endStep } from './github/step.ts'
+import { readCheckoutFile } from './github/checkout.ts'
 import { cleanEnvironment } from './github/environment.ts'
 import { runOrigin } from './github/event.ts'
 import { readInputs } from './github/inputs.ts'
@@ -43,8 +44,10 @@ async function setup(runner: Runner, signal: AbortSignal): Promise<number> {
       get: getInput,
       env: ambient,
       hide: runner.hide,
+      redact: runner.redact,
       runOrigin: () =>
         runOrigin(ambient.GITHUB_EVENT_NAME ?? '', ambient.GITHUB_ACTOR ?? '', readEvent(ambient.GITHUB_EVENT_PATH)),
+      readCheckoutFile: (path) => readCheckoutFile(machine.checkout, path),
       isSelfHosted: machine.isSelfHosted,
     })
     for (const warning of cleanEnvironment(process.env)) runner.warning(warning)

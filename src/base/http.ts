@@ -28,6 +28,8 @@ export interface Patience {
   readonly busySpreadMs: number
   /** Judges failed tries; by default all but certificate and proxy errors are worth another. */
   readonly judge?: (error: unknown) => Verdict
+  /** More bytes than this are refused; 1 MB by default. */
+  readonly largest?: number
 }
 
 /** Sends requests, through the proxy that the environment names. Follows no redirect. */
@@ -35,7 +37,7 @@ export interface Http {
   /** One try; resolves with the headers, the body still to be read. @throws NetworkError */
   open(request: HttpRequest, signal: AbortSignal): Promise<IncomingMessage>
   /**
-   * The whole answer of at most 1 MB, after as many tries as the retry rule allows: whatever its status, so that the
+   * The whole answer, after as many tries as the retry rule allows: whatever its status, so that the
    * caller can say what it means.
    * @throws NetworkError where no try got an answer
    */
@@ -68,7 +70,7 @@ export class RetryableStatus extends Error {
   }
 }
 
-const LONGEST_TEXT = 1_000_000
+const LARGEST_TEXT = 1_000_000
 const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL'])
 
 /**
@@ -94,12 +96,13 @@ export function createHttp(userAgent: string, debug: (line: string) => void): Ht
     }
   }
 
-  const askOnce = (request: HttpRequest, timeoutMs: number, parent: AbortSignal): Promise<HttpAnswer> => {
+  const askOnce = (request: HttpRequest, patience: Patience, parent: AbortSignal): Promise<HttpAnswer> => {
+    const { timeoutMs, largest = LARGEST_TEXT } = patience
     const host = hostOf(request.url)
     const expired = () => new NetworkError('timeout', `${host} did not answer within ${timeoutMs / 1000} s.`)
     return withDeadline(parent, timeoutMs, expired, async (signal) => {
       const message = await open(request, signal)
-      const text = await readText(message, host, signal)
+      const text = await readText(message, host, largest, signal)
       const answer = { status: message.statusCode ?? 0, headers: message.headers, text }
       if (isRetryableStatus(answer.status)) throw new RetryableStatus(answer, host)
       return answer
@@ -112,9 +115,7 @@ export function createHttp(userAgent: string, debug: (line: string) => void): Ht
       debug(`${messageOf(error)} Next try of ${request.method} ${request.url} in ${Math.round(pauseMs)} ms`)
     }
     try {
-      return await retry({ judge, busySpreadMs, endsAt, signal, onRetry }, () =>
-        askOnce(request, patience.timeoutMs, signal),
-      )
+      return await retry({ judge, busySpreadMs, endsAt, signal, onRetry }, () => askOnce(request, patience, signal))
     } catch (error) {
       if (error instanceof RetryableStatus) return error.answer
       throw error
@@ -153,7 +154,7 @@ export function hostOf(url: string): string {
   return new URL(url).host
 }
 
-async function readText(message: IncomingMessage, host: string, signal: AbortSignal): Promise<string> {
+async function readText(message: IncomingMessage, host: string, largest: number, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
   const stop = () => message.destroy(signal.reason as Error)
@@ -161,8 +162,11 @@ async function readText(message: IncomingMessage, host: string, signal: AbortSig
   try {
     for await (const chunk of message as AsyncIterable<Buffer>) {
       length += chunk.length
-      if (length > LONGEST_TEXT)
-        throw new NetworkError('too-large', `${host} sent more than 1 MB where a short text was due.`)
+      if (length > largest)
+        throw new NetworkError(
+          'too-large',
+          `${host} sent more than ${largest / 1_000_000} MB where a short text was due.`,
+        )
       chunks.push(chunk)
     }
     return Buffer.concat(chunks).toString('utf8')

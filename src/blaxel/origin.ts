@@ -1,6 +1,6 @@
 import { SetupError } from '../base/errors.ts'
 import { excerpt } from '../base/redact.ts'
-import { isLoopback, isTrustworthyUrl } from '../base/url.ts'
+import { isLoopback, parseBaseUrl } from '../base/url.ts'
 
 /** The Blaxel API that a session is for. */
 export interface Origin {
@@ -21,6 +21,8 @@ const URL_OF = {
 /** What `bl` and the SDKs use where nothing is set. */
 export const DEFAULT_ORIGIN_URL: string = URL_OF.prod
 
+const REMEDY = `Use the API's base URL with its path, such as ${DEFAULT_ORIGIN_URL}.`
+
 /**
  * Which API is meant: the input api-url, else BL_API_URL, else BL_ENV, else production. From the environment, which a
  * step before may have changed, only Blaxel's own hosts and loopback are taken.
@@ -29,18 +31,18 @@ export const DEFAULT_ORIGIN_URL: string = URL_OF.prod
  */
 export function resolveOrigin(given: { apiUrl: string; BL_API_URL: string; BL_ENV: string }): Origin {
   if (given.apiUrl !== '') {
-    const url = parse(given.apiUrl, 'The input api-url')
-    return { url: bare(url), environment: undefined, isForeign: !isBlaxel(url) }
+    const { url, base } = parseBaseUrl(given.apiUrl, 'The input api-url', REMEDY)
+    return { url: base, environment: undefined, isForeign: !isBlaxel(url) }
   }
   if (given.BL_API_URL !== '') {
-    const url = parse(given.BL_API_URL, 'BL_API_URL in the environment')
+    const { url, base } = parseBaseUrl(given.BL_API_URL, 'BL_API_URL in the environment', REMEDY)
     if (!isBlaxel(url)) {
       throw new SetupError(
         `BL_API_URL in the environment names ${excerpt(url.host)}, which is neither Blaxel's nor this machine.`,
         'If the credential shall be sent there, say so in the input api-url; else unset BL_API_URL.',
       )
     }
-    return { url: bare(url), environment: undefined, isForeign: false }
+    return { url: base, environment: undefined, isForeign: false }
   }
   return fromEnvironmentName(given.BL_ENV)
 }
@@ -54,22 +56,6 @@ function fromEnvironmentName(name: string): Origin {
     )
   }
   return { url: URL_OF[environment], environment: name === '' ? undefined : environment, isForeign: false }
-}
-
-function parse(text: string, source: string): URL {
-  const remedy = `Use the API's base URL with its path, such as ${DEFAULT_ORIGIN_URL}.`
-  // The text itself is not shown: it may hold a password.
-  if (!URL.canParse(text)) throw new SetupError(`${source} is not a URL.`, remedy)
-  const url = new URL(text)
-  if (url.username !== '' || url.password !== '') throw new SetupError(`${source} holds a user or a password.`, remedy)
-  if (!isTrustworthyUrl(url))
-    throw new SetupError(`${source} is not an https URL (http is for loopback addresses only).`, remedy)
-  if (url.search !== '' || url.hash !== '') throw new SetupError(`${source} has a query or a fragment.`, remedy)
-  return url
-}
-
-function bare(url: URL): string {
-  return url.href.replace(/\/+$/, '')
 }
 
 function isBlaxel(url: URL): boolean {

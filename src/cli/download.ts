@@ -14,7 +14,7 @@ import {
 } from '../base/http.ts'
 import { retry } from '../base/retry.ts'
 import { isTrustworthyUrl } from '../base/url.ts'
-import { GITHUB_BUSY_SPREAD_MS, unreachable } from './release.ts'
+import { RELEASE_BUSY_SPREAD_MS, unreachable } from './release.ts'
 
 export type Download =
   { readonly kind: 'stored'; readonly sha256: string; readonly bytes: number } | { readonly kind: 'not-found' }
@@ -51,7 +51,7 @@ export async function download(wanted: Wanted, edges: DownloadEdges, parent: Abo
   }
   try {
     return await withDeadline(parent, DEADLINE_MS, expired, (signal) =>
-      retry({ judge: judgeRequest, busySpreadMs: GITHUB_BUSY_SPREAD_MS, endsAt, signal, onRetry }, () =>
+      retry({ judge: judgeRequest, busySpreadMs: RELEASE_BUSY_SPREAD_MS, endsAt, signal, onRetry }, () =>
         storeOnce(wanted, edges.http, signal),
       ),
     )
@@ -73,7 +73,7 @@ async function storeOnce(wanted: Wanted, http: Http, signal: AbortSignal): Promi
     if (message.statusCode !== 200) {
       throw new SetupError(
         `${wanted.url} could not be downloaded: the answer was ${message.statusCode ?? 0}.`,
-        'Check the network between the runner and GitHub, and run the job again.',
+        'Check what answers on the way: a proxy, or the mirror. Then run the job again.',
       )
     }
     const handle = await open(wanted.file, 'w', 0o600)
@@ -105,14 +105,14 @@ async function openFollowing(first: string, http: Http, signal: AbortSignal): Pr
     if (!next || !isTrustworthyUrl(next)) {
       throw new SetupError(
         `${first} redirects to an address that is not https.`,
-        'Check the network between runner and GitHub.',
+        'Check what answers on the way: a proxy, or the mirror.',
       )
     }
     url = next.href
   }
   throw new SetupError(
     `${first} redirects more than ${LONGEST_CHAIN} times.`,
-    'Check the network between runner and GitHub.',
+    'Check what answers on the way: a proxy, or the mirror.',
   )
 }
 
@@ -143,7 +143,7 @@ async function store(
       if (bytes > wanted.largest) {
         throw new SetupError(
           `${wanted.url} is larger than ${wanted.largest / 1_000_000} MB, which no release of the Blaxel CLI is.`,
-          'It was not installed. Check the network between the runner and GitHub.',
+          'It was not installed. Check what answers on the way: a proxy, or the mirror.',
         )
       }
       hash.update(chunk)

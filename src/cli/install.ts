@@ -6,17 +6,19 @@ import type { Http } from '../base/http.ts'
 import { together } from '../base/together.ts'
 import { unpackProgram } from './archive.ts'
 import { checkVersion, type BlEdges } from './bl.ts'
-import { findChecksum, pinnedChecksum, type ExpectedChecksum, type VerifiedBy } from './checksum.ts'
+import { findChecksum, pinnedChecksum, type ChecksumInput, type ExpectedChecksum, type VerifiedBy } from './checksum.ts'
 import { download } from './download.ts'
 import knownChecksums from './known-checksums.json' with { type: 'json' }
 import type { Platform } from './platform.ts'
-import { releaseUrls, resolveVersion } from './release.ts'
+import { releaseBefore, releaseUrls, resolveVersion, type ReleaseSource, type Resolution } from './release.ts'
 import { cacheEntry, publish, readRecord, writeRecord, type CacheEntry, type CacheRecord } from './tool-cache.ts'
 import type { VersionWish } from './version.ts'
 
 export interface InstallEdges extends BlEdges {
   readonly http: Http
   readonly debug: (line: string) => void
+  readonly warn: (line: string) => void
+  readonly source: ReleaseSource
   readonly toolCache: string
   readonly platform: Platform
   /** A directory inside the tool cache that does not exist yet; it is gone afterwards. */
@@ -27,7 +29,6 @@ export interface Installation {
   readonly version: string
   /** Absolute path of the `bl` executable. */
   readonly path: string
-  readonly directory: string
   readonly cacheHit: boolean
   readonly verifiedBy: VerifiedBy
 }
@@ -38,28 +39,50 @@ const LARGEST_TEXT = 1_000_000
 /**
  * Makes the wished version of the CLI available in the tool cache: from there, or downloaded, verified, run once and
  * published in one rename. Nothing that could not be verified is ever run.
- * @param checksum the user's own SHA-256 of the archive, in lower case
+ * @param checksum the user's own sums
  * @throws SetupError, with the tool cache as it was
  */
 export async function install(
   wish: VersionWish,
-  checksum: string | undefined,
+  checksum: ChecksumInput | undefined,
   edges: InstallEdges,
   signal: AbortSignal,
 ): Promise<Installation> {
-  const version = await resolveVersion(wish, edges.http, signal)
-  const entry = cacheEntry(edges.toolCache, version, edges.platform)
+  const { archive } = edges.platform
+  const releaseEdges = { http: edges.http, source: edges.source, archive }
+  const resolution = await resolveVersion(wish, releaseEdges, signal)
+  try {
+    return await installRelease(resolution, checksum, edges, signal)
+  } catch (error) {
+    if (!(error instanceof MissingFile) || wish.kind !== 'latest' || edges.source.kind === 'mirror') throw error
+    // A tag is pushed minutes before its files are there.
+    const why = `${resolution.version}, whose ${archive} or its checksum is not there yet`
+    return installRelease(await releaseBefore(resolution.version, why, releaseEdges, signal), checksum, edges, signal)
+  }
+}
+
+async function installRelease(
+  { version, warning }: Resolution,
+  checksum: ChecksumInput | undefined,
+  edges: InstallEdges,
+  signal: AbortSignal,
+): Promise<Installation> {
+  const mirror = edges.source.kind === 'mirror' ? edges.source.url : undefined
+  const entry = cacheEntry(edges.toolCache, version, edges.platform, mirror)
   const pinned = pinnedChecksum(checksum, knownChecksums, version, edges.platform.archive)
   const cached = await usableRecord(entry, version, pinned, edges, signal)
   const record = cached ?? (await fetchInto(entry, version, pinned, edges, signal))
-  return {
-    version,
-    path: entry.command,
-    directory: entry.directory,
-    cacheHit: cached !== undefined,
-    verifiedBy: record.verifiedBy,
+  if (warning !== undefined) edges.warn(warning)
+  if (mirror !== undefined && record.verifiedBy === 'release-checksums') {
+    edges.warn(
+      `bl ${version} was verified only with the checksums file of the mirror, which so vouches for itself: give the archive's SHA-256 in the input checksum.`,
+    )
   }
+  return { version, path: entry.command, cacheHit: cached !== undefined, verifiedBy: record.verifiedBy }
 }
+
+/** A release lacks its archive or the sum of it, as every release does in its first minutes. */
+class MissingFile extends SetupError {}
 
 /** The record of the cached entry, where it is ours, the right archive, and its program runs. */
 async function usableRecord(
@@ -124,15 +147,15 @@ async function fetchVerified(
   signal: AbortSignal,
 ): Promise<CacheRecord> {
   const { archive } = edges.platform
-  const url = releaseUrls.file(version, archive)
+  const url = releaseUrls(edges.source).file(version, archive)
   const file = join(edges.staging, archive)
   const [downloaded, source] = await together(
     signal,
     (both) => download({ url, file, largest: LARGEST_ARCHIVE }, edges, both),
     (both) => (pinned ? Promise.resolve<ChecksumSource>({ kind: 'sum', ...pinned }) : askRelease(version, edges, both)),
   )
-  if (downloaded.kind === 'not-found') throw noArchive(version, edges.platform, source)
-  if (source.kind !== 'sum') throw noChecksum(version, archive, source)
+  if (downloaded.kind === 'not-found') throw noArchive(version, url, edges.platform, source)
+  if (source.kind !== 'sum') throw noChecksum(version, edges, source)
   if (downloaded.sha256 !== source.sha256) throw mismatch(version, archive, downloaded.sha256, source)
   return { version, archive, sha256: downloaded.sha256, verifiedBy: source.by }
 }
@@ -143,14 +166,17 @@ type ChecksumSource =
 /** Asks the checksums file of the release. */
 async function askRelease(version: string, edges: InstallEdges, signal: AbortSignal): Promise<ChecksumSource> {
   const file = join(edges.staging, 'checksums.txt')
-  const stored = await download({ url: releaseUrls.checksums(version), file, largest: LARGEST_TEXT }, edges, signal)
+  const stored = await download(
+    { url: releaseUrls(edges.source).checksums(version), file, largest: LARGEST_TEXT },
+    edges,
+    signal,
+  )
   if (stored.kind === 'not-found') return { kind: 'no-file' }
   const sha256 = findChecksum(await readFile(file, 'utf8'), edges.platform.archive)
   return sha256 === undefined ? { kind: 'no-line' } : { kind: 'sum', sha256, by: 'release-checksums' }
 }
 
-function noArchive(version: string, platform: Platform, source: ChecksumSource): SetupError {
-  const url = releaseUrls.file(version, platform.archive)
+function noArchive(version: string, url: string, platform: Platform, source: ChecksumSource): SetupError {
   // A checksums file shows that the release is there.
   const what =
     source.kind === 'no-line'
@@ -158,16 +184,16 @@ function noArchive(version: string, platform: Platform, source: ChecksumSource):
       : source.kind === 'no-file'
         ? `There is no release ${version} of the Blaxel CLI`
         : `Release ${version} of the Blaxel CLI, or its archive for ${platform.name}, does not exist`
-  return new SetupError(
+  return new MissingFile(
     `${what}: ${url} answered 404.`,
     'Set the input version to one listed at https://github.com/blaxel-ai/toolkit/releases. The files of a release that was tagged a minute ago may still be on their way.',
   )
 }
 
-function noChecksum(version: string, archive: string, source: { kind: 'no-file' | 'no-line' }): SetupError {
-  const why = source.kind === 'no-file' ? 'does not exist' : `has not exactly one sum for ${archive}`
-  return new SetupError(
-    `There is no checksum for bl ${version}: ${releaseUrls.checksums(version)} ${why}.`,
+function noChecksum(version: string, edges: InstallEdges, source: { kind: 'no-file' | 'no-line' }): SetupError {
+  const why = source.kind === 'no-file' ? 'does not exist' : `has not exactly one sum for ${edges.platform.archive}`
+  return new MissingFile(
+    `There is no checksum for bl ${version}: ${releaseUrls(edges.source).checksums(version)} ${why}.`,
     "What can't be verified is not installed. Give the archive's SHA-256 in the input checksum, or use another version.",
   )
 }

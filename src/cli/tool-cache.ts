@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -30,14 +30,26 @@ const RECORD = 'setup-bl.json'
 /** Virus scanners and indexers hold fresh files on Windows for a moment. */
 const WINDOWS_BUSY_MS = 2_000
 
-export function cacheEntry(toolCache: string, version: string, platform: Platform): CacheEntry {
-  const directory = join(toolCache, TOOL, version, platform.arch)
+/** @param mirror address of the mirror that the archives come from: what it says of itself is not what GitHub has */
+export function cacheEntry(
+  toolCache: string,
+  version: string,
+  platform: Platform,
+  mirror: string | undefined,
+): CacheEntry {
+  const directory = join(toolCache, toolName(mirror), version, platform.arch)
   return {
     directory,
     marker: `${directory}.complete`,
     program: join(directory, platform.program),
     command: join(directory, platform.command),
   }
+}
+
+function toolName(mirror: string | undefined): string {
+  return mirror === undefined
+    ? TOOL
+    : `${TOOL}-mirror-${createHash('sha256').update(mirror).digest('hex').slice(0, 12)}`
 }
 
 /** A staging directory's path: inside the tool cache, so that publishing is a rename on one file system. */

@@ -2,37 +2,69 @@ import { SetupError } from '../base/errors.ts'
 import { excerpt } from '../base/redact.ts'
 import semver from 'semver'
 
-export type VersionWish = { readonly kind: 'latest' } | { readonly kind: 'exact'; readonly version: string }
+export type VersionWish =
+  | { readonly kind: 'latest' }
+  | { readonly kind: 'exact'; readonly version: string }
+  | { readonly kind: 'range'; readonly range: string }
 
 /** The first release whose `bl` knows `--skip-version-warning`; without it every call asks api.github.com, without a time-out. */
 const OLDEST = '0.1.18'
+/** The first release whose `bl login` fails where the API answers 403. */
+const FIRST_STRICT = '0.1.95'
 
 /**
- * Reads the input `version`: empty or `latest`, or an exact version with or without `v`.
- * @throws SetupError for any other form and for versions before 0.1.18
+ * Reads the input `version`: empty or `latest`, an exact version with or without `v`, or a range in npm's notation.
+ * @throws SetupError for any other form and for exact versions before 0.1.18
  */
 export function parseVersionWish(input: string): VersionWish {
   if (input === '' || input === 'latest') return { kind: 'latest' }
   const version = exactVersion(input)
-  if (version === undefined) {
-    throw new SetupError(
-      `The input version is '${excerpt(input)}', which is no version of the Blaxel CLI.`,
-      "Use an exact version such as '0.1.108', or 'latest'.",
-    )
-  }
-  if (semver.lt(version, OLDEST)) {
-    throw new SetupError(
-      `The input version is '${version}', but versions before ${OLDEST} can't run unattended.`,
-      `Use ${OLDEST} or newer: older ones have no --skip-version-warning and wait for api.github.com without end.`,
-    )
-  }
-  return { kind: 'exact', version }
+  if (version !== undefined) return { kind: 'exact', version: supported(version, 'The input version') }
+  if (semver.validRange(input) !== null) return { kind: 'range', range: input }
+  throw new SetupError(
+    `The input version is '${excerpt(input)}', which is no version of the Blaxel CLI.`,
+    "Use an exact version such as '0.1.108', a range such as '^0.1.90', or 'latest'.",
+  )
 }
 
-function exactVersion(text: string): string | undefined {
+/**
+ * The version itself, where it can run unattended.
+ * @param source what named it, for the message
+ * @throws SetupError for versions before 0.1.18
+ */
+export function supported(version: string, source: string): string {
+  if (isSupported(version)) return version
+  throw new SetupError(
+    `${source} is '${version}', but versions before ${OLDEST} can't run unattended.`,
+    `Use ${OLDEST} or newer: older ones have no --skip-version-warning and wait for api.github.com without end.`,
+  )
+}
+
+/** Whether a version can run unattended. */
+export function isSupported(version: string): boolean {
+  return semver.gte(version, OLDEST)
+}
+
+/** Whether a version's `bl` reports success where the API has refused the login. */
+export function believesRefusals(version: string): boolean {
+  return semver.lt(version, FIRST_STRICT)
+}
+
+/** An exact version, with or without `v`, as it is without; undefined for anything else. */
+export function exactVersion(text: string): string | undefined {
   const bare = text.startsWith('v') ? text.slice(1) : text
   // semver.valid alone would also take '=1.2.3', ' v1.2.3 ' and build metadata, which no tag of the CLI has.
   return semver.valid(bare) === bare ? bare : undefined
+}
+
+/** The versions that a range matches, newest first; prereleases only where the range names one. */
+export function matching(versions: readonly string[], range: string): string[] {
+  return semver.rsort(versions.filter((version) => semver.satisfies(version, range)))
+}
+
+/** The versions that came before one, newest first. */
+export function before(versions: readonly string[], version: string): string[] {
+  return semver.rsort(versions.filter((candidate) => semver.lt(candidate, version)))
 }
 
 /**

@@ -1,5 +1,6 @@
 import { SetupError } from '../base/errors.ts'
 import { excerpt } from '../base/redact.ts'
+import { parseBaseUrl } from '../base/url.ts'
 import {
   decodeClientCredentials,
   parseJwt,
@@ -9,14 +10,18 @@ import {
 } from '../blaxel/credential.ts'
 import { resolveOrigin, type Origin } from '../blaxel/origin.ts'
 import { isId, isWorkspaceName } from '../blaxel/values.ts'
-import { parseChecksumInput } from '../cli/checksum.ts'
-import { parseVersionWish, type VersionWish } from '../cli/version.ts'
+import { parseChecksumInput, type ChecksumInput } from '../cli/checksum.ts'
+import type { ReleaseSource } from '../cli/release.ts'
+import { parseVersionFile } from '../cli/version-file.ts'
+import { believesRefusals, parseVersionWish, type VersionWish } from '../cli/version.ts'
+import type { CheckoutFile } from './checkout.ts'
 import { missingCredentialRemedy, type RunOrigin } from './event.ts'
 
 /** What the user wants, checked. */
 export interface Inputs {
   readonly version: VersionWish
-  readonly checksum: string | undefined
+  readonly checksum: ChecksumInput | undefined
+  readonly releases: ReleaseSource
   readonly access: Access
   readonly warnings: readonly string[]
 }
@@ -43,7 +48,10 @@ export interface InputSource {
   readonly get: (name: string) => string
   readonly env: Readonly<Record<string, string | undefined>>
   readonly hide: (secret: string) => void
+  readonly redact: (secret: string) => void
   readonly runOrigin: () => RunOrigin
+  /** Reads a file of the checkout, which a stranger may have put there. */
+  readonly readCheckoutFile: (path: string) => CheckoutFile
   readonly isSelfHosted: boolean
 }
 
@@ -57,10 +65,11 @@ export function readInputs(source: InputSource): Inputs {
   hideSecrets(source)
   refuseDeploy(source.get('deploy'))
   const options = readOptions(source)
-  const version = parseVersionWish(source.get('version'))
+  const { version, warnings } = readVersion(source)
   const checksum = parseChecksumInput(source.get('checksum'))
+  const releases = readReleaseSource(source)
   const access = readAccess(source, options)
-  return { version, checksum, access, warnings: environmentWarnings(source.env) }
+  return { version, checksum, releases, access, warnings: [...warnings, ...environmentWarnings(source.env)] }
 }
 
 /** The secret with which the post step may revoke a key: from the inputs alone, for the environment is others' to change. */
@@ -108,6 +117,38 @@ function readLifetime(value: string): Lifetime {
     `The input token-lifetime is '${excerpt(value)}'.`,
     'Set it to a whole number of hours, days or weeks, such as 2h, 1d or 1w.',
   )
+}
+
+function readVersion({ get, env, readCheckoutFile }: InputSource): { version: VersionWish; warnings: string[] } {
+  const path = get('version-file')
+  if (path === '') return { version: parseVersionWish(get('version')), warnings: [] }
+  if (get('version') !== '') {
+    throw new SetupError('Both inputs version and version-file are given.', 'Keep one of them.')
+  }
+  const file = readCheckoutFile(path)
+  if (file.kind === 'unusable') {
+    throw new SetupError(
+      `The file of the input version-file, ${excerpt(path)}, ${file.why}.`,
+      'Name a file of the checkout, and run actions/checkout before this step.',
+    )
+  }
+  const version = parseVersionFile(excerpt(path), file.text)
+  // There a stranger's pull request chooses the version, while the job holds the secrets.
+  const risky = env.GITHUB_EVENT_NAME === 'pull_request_target' && believesRefusals(version)
+  const warning = `${excerpt(path)} asks for bl ${version}, which takes a refused login for a good one, and on pull_request_target a stranger may have written it: set the input version there.`
+  return { version: { kind: 'exact', version }, warnings: risky ? [warning] : [] }
+}
+
+function readReleaseSource({ get, env }: InputSource): ReleaseSource {
+  const mirror = get('mirror-url')
+  if (mirror !== '') {
+    const remedy = 'Give the address that stands for https://github.com/blaxel-ai/toolkit.'
+    return { kind: 'mirror', url: parseBaseUrl(mirror, 'The input mirror-url', remedy).base }
+  }
+  const token = get('github-token')
+  // A token of another server is good for nothing at api.github.com, and none of its business.
+  const isForGitHub = token !== '' && (env.GITHUB_SERVER_URL ?? 'https://github.com') === 'https://github.com'
+  return { kind: 'github', token: isForGitHub ? token : undefined }
 }
 
 function refuseDeploy(value: string): void {
@@ -313,7 +354,9 @@ function secretFault(value: string): string | undefined {
 }
 
 /** Before a single word is printed. What is refused later anyway is not masked: a line of it may be an ordinary word. */
-function hideSecrets({ get, env, hide }: InputSource): void {
+function hideSecrets({ get, env, hide, redact }: InputSource): void {
+  // The runner masks its own token already; nothing of ours prints it either.
+  redact(get('github-token'))
   const pair = (env.BL_CLIENT_CREDENTIALS ?? '').trim()
   const decoded = decodeClientCredentials(pair)
   const clients = [{ clientId: get('client-id'), clientSecret: get('client-secret') }, ...(decoded ? [decoded] : [])]
