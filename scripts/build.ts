@@ -5,8 +5,9 @@
  *   node scripts/build.ts [--out DIR]
  */
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { transformSync } from 'esbuild'
@@ -16,25 +17,24 @@ const root = resolve(import.meta.dirname, '..')
 const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'dist') } } })
 const ncc = createRequire(import.meta.url).resolve('@vercel/ncc/dist/ncc/cli.js')
 
+const staging = mkdtempSync(join(tmpdir(), 'build-'))
+for (const entry of ENTRIES) {
+  const built = join(staging, entry)
+  // From the root and without a cache: nothing of the machine gets into the output. Types are checked by `npm run types`.
+  const args = ['--out', built, '--license', 'licenses.txt', '--no-cache', '--transpile-only', '--quiet']
+  execFileSync(process.execPath, [ncc, 'build', join('src', `${entry}.ts`), ...args], {
+    cwd: root,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  for (const name of readdirSync(built).filter((file) => file.endsWith('.js'))) minify(join(built, name))
+}
+// Only a build that has worked takes the place of the last one.
 for (const entry of ENTRIES) {
   const folder = join(resolve(values.out), entry)
   rmSync(folder, { recursive: true, force: true })
-  // From the root and without a cache: nothing of the machine gets into the output.
-  const args = [
-    ncc,
-    'build',
-    join('src', `${entry}.ts`),
-    '--out',
-    folder,
-    '--license',
-    'licenses.txt',
-    '--no-cache',
-    '--transpile-only',
-    '--quiet',
-  ]
-  execFileSync(process.execPath, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
-  for (const name of readdirSync(folder).filter((file) => file.endsWith('.js'))) minify(join(folder, name))
+  cpSync(join(staging, entry), folder, { recursive: true })
 }
+rmSync(staging, { recursive: true })
 
 function minify(file: string): void {
   const { code } = transformSync(readFileSync(file, 'utf8'), {

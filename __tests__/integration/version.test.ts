@@ -1,0 +1,281 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { StepResult } from '../../sandbox/job.ts'
+import { credentials, openWorld, requestsTo, tree, type World } from './world.ts'
+
+const ARCHIVE = /\/blaxel_[A-Za-z]+_[a-z0-9_]+\.(?:tar\.gz|zip)$/
+
+let world: World
+beforeEach(async () => {
+  world = await openWorld()
+})
+afterEach(() => world.close())
+
+function use(inputs: Record<string, string>, job = world.machine.job()): Promise<StepResult> {
+  return job.uses({ with: inputs })
+}
+
+function errors(step: StepResult): string[] {
+  return step.annotations.filter(({ level }) => level === 'error').map(({ message }) => message)
+}
+
+function warnings(step: StepResult): string[] {
+  return step.annotations.filter(({ level }) => level === 'warning').map(({ message }) => message)
+}
+
+describe('latest', () => {
+  test.each(['', 'latest'])("'%s' costs one redirect and no REST API", async (version) => {
+    const step = await use({ version })
+    expect(step.outputs.version).toBe('9.9.2')
+    expect(requestsTo(world.sandbox, 'github.com')[0]).toBe('GET /blaxel-ai/toolkit/releases/latest')
+    expect(requestsTo(world.sandbox, 'api.github.com')).toEqual([])
+  })
+
+  test('that is in the tool cache costs that one request alone', async () => {
+    await use({})
+    const before = world.sandbox.requests.length
+    const step = await use({})
+    expect(step.outputs).toMatchObject({ version: '9.9.2', 'cache-hit': 'true', 'verified-by': 'release-checksums' })
+    expect(world.sandbox.requests.slice(before)).toHaveLength(1)
+  })
+
+  test.each(['9.9.3-rc1', '9.9.3-dev2', '9.9.3-preview'])(
+    'that is %s gives way to the newest good one, with a warning',
+    async (version) => {
+      world.sandbox.github.publish({ version })
+      world.sandbox.github.publish({ version: '9.9.0' })
+      world.sandbox.github.latest = `v${version}`
+      const step = await use({})
+      expect(step.outputs.version).toBe('9.9.2')
+      expect(warnings(step)).toEqual([
+        `The latest release is ${version}, which looks like a prerelease and is never taken unasked: 9.9.2, the newest good one before it, was taken.`,
+      ])
+      expect((await use({ version })).outputs.version).toBe(version)
+    },
+  )
+
+  test.each([
+    ['its archive', { archive: null }],
+    ['its checksums file', { checksums: null }],
+  ])('that lacks %s gives way to the newest good one, with a warning', async (_, lack) => {
+    const { github } = world.sandbox
+    const assets = 'archive' in lack ? { [github.platformFile]: null } : {}
+    github.publish({ version: '9.9.3', assets, ...('checksums' in lack ? { checksums: null } : {}) })
+    const step = await use({})
+    expect(step.outputs.version).toBe('9.9.2')
+    expect(warnings(step)).toEqual([
+      expect.stringMatching(/^The latest release is 9\.9\.3, whose .* is not there yet: 9\.9\.2/),
+    ])
+    expect(tree(world.machine.toolCache).filter((path) => path.includes('9.9.3'))).toEqual([])
+  })
+
+  test('an exact version that lacks its archive does not', async () => {
+    world.sandbox.github.publish({ version: '9.9.3', assets: { [world.sandbox.github.platformFile]: null } })
+    const step = await use({ version: '9.9.3' })
+    expect(errors(step)).toEqual([expect.stringContaining('Release 9.9.3 of the Blaxel CLI has no archive for')])
+    expect(requestsTo(world.sandbox, 'api.github.com')).toEqual([])
+  })
+})
+
+describe('a range', () => {
+  beforeEach(() => {
+    for (const version of ['0.1.90', '0.1.95', '0.1.101', '0.2.0', '0.2.1-rc1'])
+      world.sandbox.github.publish({ version, prerelease: version.includes('-') })
+    world.sandbox.github.publish({ version: '0.3.0', draft: true })
+  })
+
+  test.each([
+    ['0.1.x', '0.1.101'],
+    ['^0.1.90', '0.1.101'],
+    ['~0.1.90', '0.1.101'],
+    ['>=0.1.90 <0.1.100', '0.1.95'],
+    ['>=0.2.0 <1', '0.2.0'],
+    ['>=0.2.1-rc0 <0.3', '0.2.1-rc1'],
+    ['0.x', '0.2.0'],
+  ])('%s is the newest release that matches: %s', async (range, version) => {
+    // Their sums are known, and the sandbox's archives are others.
+    const step = await use({ version: range, checksum: world.sandbox.github.sha256(version) })
+    expect(step.outputs.version).toBe(version)
+    expect(warnings(step)).toEqual([])
+  })
+
+  test('does not ask the tool cache first', async () => {
+    await use({ version: '9.9.1' })
+    const step = await use({ version: '^9.9.0' })
+    expect(step.outputs).toMatchObject({ version: '9.9.2', 'cache-hit': 'false' })
+    expect((await use({ version: '^9.9.0' })).outputs).toMatchObject({ version: '9.9.2', 'cache-hit': 'true' })
+  })
+
+  test('that nothing matches is an error', async () => {
+    expect(errors(await use({ version: '^7.0.0' }))).toEqual([expect.stringContaining("matches the range '^7.0.0'")])
+  })
+
+  test('takes an older release than the newest that lacks its archive, with a warning', async () => {
+    world.sandbox.github.publish({ version: '9.9.3', assets: { [world.sandbox.github.platformFile]: null } })
+    const step = await use({ version: '9.9.x' })
+    expect(step.outputs.version).toBe('9.9.2')
+    expect(warnings(step)).toEqual([expect.stringContaining('9.9.3 matches')])
+  })
+
+  test('reads every page of the list', async () => {
+    for (let number = 200; number < 320; number += 1) world.sandbox.github.publish({ version: `0.5.${number}` })
+    const step = await use({ version: '~9.9.1' })
+    expect(step.outputs.version).toBe('9.9.2')
+    expect(requestsTo(world.sandbox, 'api.github.com').length).toBe(2)
+  })
+})
+
+describe('api.github.com', () => {
+  const list = { host: 'api.github.com', path: /releases$/ }
+  const headersThere = () =>
+    world.sandbox.requests.filter(({ host }) => host === 'api.github.com').map(({ headers }) => headers.authorization)
+
+  test("gets the job's own token on github.com, and nobody else does", async () => {
+    await use({ version: '9.9.x' })
+    expect(headersThere()).toEqual([expect.stringMatching(/^Bearer gh/)])
+    const others = world.sandbox.requests.filter(({ host }) => host !== 'api.github.com')
+    expect(others.map(({ headers }) => headers.authorization).filter((header) => header?.includes('gh'))).toEqual([])
+  })
+
+  test.each(['', 'ghp_given_by_the_user_0123456789'])(
+    'gets no token on GitHub Enterprise Server (github-token: %j)',
+    async (token) => {
+      const job = world.machine.job({ serverUrl: 'https://ghes.example' })
+      const step = await use({ version: '9.9.x', ...(token === '' ? {} : { 'github-token': token }) }, job)
+      expect(step.outputs.version).toBe('9.9.2')
+      expect(headersThere()).toEqual([undefined])
+    },
+  )
+
+  test.each([403, 429])('with its quota used up (%s): the message says when it is filled again', async (status) => {
+    const headers = { 'x-ratelimit-remaining': '0', 'x-ratelimit-reset': '1893456000' }
+    world.sandbox.intercept({
+      ...list,
+      answer: { kind: 'respond', status, headers, body: { message: 'API rate limit exceeded' } },
+    })
+    const step = await use({ version: '9.9.x' })
+    expect(errors(step)).toEqual([
+      expect.stringMatching(/quota.*filled again at 2030-01-01T00:00:00.000Z.*exact version/),
+    ])
+    expect(requestsTo(world.sandbox, 'api.github.com')).toHaveLength(1)
+  })
+
+  test('that does not accept the token: the message names the input', async () => {
+    const step = await use({ version: '9.9.x', 'github-token': 'not-a-token-of-github' })
+    expect(errors(step)).toEqual([expect.stringContaining('github-token')])
+    expect(step.raw).not.toContain('not-a-token-of-github')
+  })
+})
+
+describe('version-file', () => {
+  const write = (name: string, text: string) => {
+    const path = join(world.machine.workspace, name)
+    mkdirSync(join(path, '..'), { recursive: true })
+    writeFileSync(path, text)
+  }
+
+  test.each([
+    ['.tool-versions', '# tools\nnodejs 24.0.0\nblaxel-extra 1.0.0\nblaxel 9.9.1 9.9.2 # pinned\n'],
+    ['sub/.tool-versions', 'bl v9.9.1\r\n'],
+    ['.bl-version', '\uFEFFv9.9.1\r\n\r\n'],
+    ['versions/bl.txt', '9.9.1'],
+  ])('%s: %j names 9.9.1', async (name, text) => {
+    write(name, text)
+    expect((await use({ 'version-file': name })).outputs.version).toBe('9.9.1')
+  })
+
+  test.each([
+    ['.tool-versions', 'nodejs 24.0.0\n', '.tool-versions has no line for blaxel'],
+    ['.tool-versions', 'a 1\nblaxel latest\n', '.tool-versions, line 2, holds no exact version'],
+    ['.tool-versions', 'blaxel\n', '.tool-versions, line 1, holds no exact version'],
+    ['.bl-version', '\n\n', '.bl-version is empty'],
+    ['.bl-version', '9.9.1\n9.9.2\n', '.bl-version, line 2: a second version'],
+    ['.bl-version', '^9.9.1\n', '.bl-version, line 1, holds no exact version'],
+    ['.bl-version', '0.1.17\n', "The version in .bl-version, line 1, is '0.1.17'"],
+  ])('%s: %j is an error that names the place', async (name, text, message) => {
+    write(name, text)
+    const step = await use({ 'version-file': name })
+    expect(errors(step)).toEqual([expect.stringContaining(message)])
+    expect(world.sandbox.requests).toEqual([])
+  })
+
+  test.each([
+    ['missing', () => undefined, 'does not exist'],
+    [
+      'link',
+      (path: string) => {
+        symlinkSync('/etc/hostname', path)
+      },
+      'is a symbolic link',
+    ],
+    [
+      'large',
+      (path: string) => {
+        writeFileSync(path, '9'.repeat(64_001))
+      },
+      'is larger than 64 kB',
+    ],
+    [
+      'folder',
+      (path: string) => {
+        mkdirSync(path)
+      },
+      'is not a regular file',
+    ],
+    [
+      '../outside',
+      (path: string) => {
+        writeFileSync(path, '9.9.1')
+      },
+      'lies outside the checkout',
+    ],
+  ])('%s: a file that is none is an error', async (name, make, why) => {
+    make(join(world.machine.workspace, name))
+    const step = await use({ 'version-file': name })
+    expect(errors(step)).toEqual([expect.stringContaining(`${name}, ${why}`)])
+  })
+
+  test('and version at once are an error', async () => {
+    write('.bl-version', '9.9.1')
+    expect(errors(await use({ 'version-file': '.bl-version', version: '9.9.1' }))).toEqual([
+      expect.stringContaining('Both inputs version and version-file'),
+    ])
+  })
+
+  test('of a pull request that asks for a bl which believes refusals gets a warning', async () => {
+    world.sandbox.github.publish({ version: '0.1.94' })
+    write('.bl-version', '0.1.94')
+    const job = world.machine.job({ eventName: 'pull_request_target' })
+    const step = await use(
+      {
+        'version-file': '.bl-version',
+        checksum: world.sandbox.github.sha256('0.1.94'),
+        workspace: 'acme',
+        ...credentials.oauth,
+      },
+      job,
+    )
+    expect(step.exitCode).toBe(0)
+    expect(warnings(step)).toEqual([expect.stringContaining('takes a refused login for a good one')])
+    await job.end()
+  })
+})
+
+describe('checksum', () => {
+  test('one line a platform: the one for this runner decides', async () => {
+    const { github } = world.sandbox
+    const lines = ['blaxel_Linux_i386.tar.gz', github.platformFile].map(
+      (file) => `${github.sha256('9.9.2', file)}  ${file}`,
+    )
+    const step = await use({ checksum: `${lines.join('\n')}\n` })
+    expect(step.outputs['verified-by']).toBe('checksum-input')
+    expect(world.sandbox.requests.filter(({ path }) => path.includes('checksums.txt'))).toEqual([])
+  })
+
+  test('without a line for this runner: an error that names the archive', async () => {
+    const step = await use({ version: '9.9.2', checksum: `${'0'.repeat(64)}  blaxel_Plan9_x86_64.tar.gz` })
+    expect(errors(step)).toEqual([expect.stringContaining(`has no line for ${world.sandbox.github.platformFile}`)])
+    expect(world.sandbox.requests.filter(({ path }) => ARCHIVE.test(path))).toEqual([])
+  })
+})
