@@ -3,6 +3,7 @@ import { createHttp } from './base/http.ts'
 import { messageOf } from './base/errors.ts'
 import { cleanEnvironment } from './github/environment.ts'
 import { readRevocationKey } from './github/inputs.ts'
+import { proxyPasswords } from './github/machine.ts'
 import { createRunner, savedState, type Runner } from './github/runner.ts'
 import { beginStep, endStep } from './github/step.ts'
 import { post } from './post.ts'
@@ -20,6 +21,7 @@ endStep(0)
 
 async function cleanup(runner: Runner): Promise<void> {
   try {
+    for (const password of proxyPasswords(process.env)) runner.redact(password)
     const apiKey = readRevocationKey({ get: getInput, hide: runner.hide })
     const saved = savedState()
     cleanEnvironment(process.env)

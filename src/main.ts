@@ -2,6 +2,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { withDeadline } from './base/deadline.ts'
 import { SetupError } from './base/errors.ts'
+import { statIfThere } from './base/files.ts'
 import type { Http } from './base/http.ts'
 import type { Run } from './base/process.ts'
 import { together } from './base/together.ts'
@@ -9,16 +10,16 @@ import { createApi } from './blaxel/api.ts'
 import { readConfig } from './blaxel/config-file.ts'
 import { loggedInWorkspaces } from './blaxel/config-text.ts'
 import { hashSecret, secretOf } from './blaxel/credential.ts'
-import { enter } from './blaxel/login-ledger.ts'
+import { configPath, enter } from './blaxel/login-ledger.ts'
 import { DEFAULT_ORIGIN_URL, type Origin } from './blaxel/origin.ts'
 import { openSession, type Session } from './blaxel/session.ts'
 import { login } from './cli/bl.ts'
 import { install, type Installation } from './cli/install.ts'
 import type { Platform } from './cli/platform.ts'
 import { stagingDirectory } from './cli/tool-cache.ts'
-import { settingsInCheckout } from './github/checkout.ts'
+import { settingsInCheckout, type CheckoutSetting } from './github/checkout.ts'
 import type { Access, Inputs, SessionAccess } from './github/inputs.ts'
-import { loginPaths, type Machine } from './github/machine.ts'
+import { blaxelDirectory, type Machine } from './github/machine.ts'
 import type { Runner } from './github/runner.ts'
 import { directoryNames, type KeyState, type State } from './state.ts'
 
@@ -62,6 +63,7 @@ export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
   if (access.kind === 'session' && session) {
     if (access.login) await timed('login', edges, () => logIn(access, session, installation, notebook, edges))
     announceSession(access, session, runner)
+    if (!access.logout) keepKey(session, notebook, runner)
     handOnCli(installation, edges)
     handOnSession(access, session, edges)
   } else {
@@ -72,8 +74,9 @@ export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
 
 /** The state as it grows: saved whole at every change, before what it describes is done. */
 interface Notebook {
-  state(): State
-  note(addition: Partial<Pick<State, 'login' | 'key'>>): void
+  readonly state: () => State
+  readonly note: (addition: Partial<Pick<State, 'login' | 'key'>>) => void
+  readonly forgetKey: () => void
 }
 
 function openNotebook({ runner, machine, use }: MainEdges): Notebook {
@@ -93,22 +96,30 @@ function openNotebook({ runner, machine, use }: MainEdges): Notebook {
       state = { ...state, ...addition }
       save()
     },
+    forgetKey: () => {
+      const { schema, scratch, staging, login } = state
+      state = { schema, use, scratch, staging, ...(login ? { login } : {}) }
+      save()
+    },
   }
 }
 
 /** What can be known without a request: whether the config can be changed, and what in the checkout will interfere. */
 async function prepareSession(access: SessionAccess, { runner, machine }: MainEdges): Promise<void> {
-  if (access.login) await readConfig(loginPaths(machine.home).config)
+  if (access.login) await readConfig(configPath(blaxelDirectory(machine)))
   if (access.origin.isForeign) {
     runner.warning(
       `The credential goes to ${new URL(access.origin.url).host}, as the input api-url says: it is no host of Blaxel's.`,
     )
   }
-  for (const { file, line, variable } of settingsInCheckout(machine.checkout)) {
-    runner.warning(
-      `${file} in the checkout sets ${variable} (line ${line}): bl and the SDKs read it there, and it may redirect or replace this login.`,
-    )
-  }
+  for (const setting of settingsInCheckout(machine.checkout)) runner.warning(checkoutWarning(setting))
+}
+
+function checkoutWarning(setting: CheckoutSetting): string {
+  const { file } = setting
+  return setting.kind === 'variable'
+    ? `${file} in the checkout sets ${setting.variable} (line ${setting.line}): bl and the SDKs read it there, and it may redirect or replace this login.`
+    : `${file} in the checkout ${setting.why}, so it was not looked at: bl and the SDKs read it there, and where it sets BL_* it may redirect or replace this login.`
 }
 
 async function installCli(inputs: Inputs, state: State, edges: MainEdges, signal: AbortSignal): Promise<Installation> {
@@ -162,7 +173,12 @@ async function establish(
   }
   return withDeadline(parent, API_DEADLINE_MS, expired, (signal) => {
     const api = createApi(origin.url, http, Date.now() + API_DEADLINE_MS, signal)
-    return openSession(credential, workspace, api, { hide: runner.hide, keyName: () => `setup-bl-${use}`, rememberKey })
+    return openSession(credential, workspace, api, {
+      hide: runner.hide,
+      keyName: () => `setup-bl-${use}`,
+      rememberKey,
+      forgetKey: notebook.forgetKey,
+    })
   })
 }
 
@@ -175,14 +191,16 @@ async function logIn(
 ): Promise<void> {
   const { runner, machine, run, signal } = edges
   const { workspace, origin, credential } = access
-  const paths = loginPaths(machine.home)
+  const directory = blaxelDirectory(machine)
+  const madeDirectory = statIfThere(directory) === undefined
   const entry = await login(
     installation.path,
     { workspace, token: session.token, apiUrl: origin.url, environment: origin.environment },
     { run, childEnv: machine.childEnv, scratch: notebook.state().scratch },
     signal,
   )
-  if (access.logout) notebook.note({ login: { ...paths, workspace, tokenHash: hashSecret(session.token) } })
+  if (access.logout)
+    notebook.note({ login: { directory, madeDirectory, workspace, tokenHash: hashSecret(session.token) } })
   const use = {
     id: edges.use,
     origin: origin.url,
@@ -190,12 +208,22 @@ async function logIn(
     credential: hashSecret(secretOf(credential)),
     notAfter: notAfter(session),
   }
-  const { sharedWithOtherCredential } = await enter(paths, use, !access.logout, signal)
+  const { sharedWithOtherCredential } = await enter(directory, use, { keep: !access.logout, madeDirectory }, signal)
   if (sharedWithOtherCredential) {
     runner.warning(
       `Another job on this machine is logged in to the workspace '${workspace}' with another credential: bl uses the login that lives longest, whichever job's it is. Give each runner its own HOME to keep them apart.`,
     )
   }
+}
+
+/** A login that stays needs its key. */
+function keepKey({ expiresAt }: Session, notebook: Notebook, runner: Runner): void {
+  const { key } = notebook.state()
+  if (!key || expiresAt === undefined) return
+  notebook.forgetKey()
+  runner.notice(
+    `The key ${key.name} is not revoked after the job, as 'logout: false' says. It expires at ${rfc3339(expiresAt)}.`,
+  )
 }
 
 /** By this machine's clock a token may look expired that the API takes. */
@@ -274,9 +302,9 @@ async function handOnNothing(access: Access, { runner, machine }: MainEdges): Pr
   )
 }
 
-async function machineLogins({ home }: Machine): Promise<string[]> {
+async function machineLogins(machine: Machine): Promise<string[]> {
   try {
-    const { content } = await readConfig(loginPaths(home).config)
+    const { content } = await readConfig(configPath(blaxelDirectory(machine)))
     return content.kind === 'present' ? loggedInWorkspaces(content.text) : []
   } catch {
     return [] // a config that we can't read is none that we could warn of
@@ -302,5 +330,6 @@ async function timed<T>(phase: string, { runner }: MainEdges, work: () => Promis
 
 /** The private homes of `bl` are empty by now; the post step removes them where this could not run. */
 export async function discardScratch(machine: Machine, use: string): Promise<void> {
-  await rm(join(machine.temp, directoryNames.scratch(use)), { recursive: true, force: true })
+  const scratch = join(machine.temp, directoryNames.scratch(use))
+  await rm(scratch, { recursive: true, force: true, maxRetries: 5 }).catch(() => undefined)
 }

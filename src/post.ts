@@ -35,39 +35,36 @@ export async function post(saved: string, apiKey: string | undefined, edges: Pos
     )
     return
   }
-  const workspaceInUse = state.login ? await logOut(state.login, state, edges) : false
-  if (state.key) await revoke(state.key, apiKey, workspaceInUse, edges)
+  const others = state.login ? await logOut(state.login, state, edges) : 'none'
+  if (state.key) await revoke(state.key, apiKey, others, edges)
   await removeDirectories(state, edges)
 }
 
-async function logOut(login: LoginState, { use }: State, { runner, signal }: PostEdges): Promise<boolean> {
+/** Whether other jobs on this machine use the workspace. */
+type Others = 'none' | 'some' | 'unknown'
+
+async function logOut(login: LoginState, { use }: State, { runner, signal }: PostEdges): Promise<Others> {
+  const { directory, madeDirectory, workspace, tokenHash } = login
   try {
-    const { workspaceInUse } = await leave(
-      login,
-      { id: use, workspace: login.workspace, tokenHash: login.tokenHash },
-      signal,
-    )
-    runner.info(`Logged out of workspace ${login.workspace}`)
-    return workspaceInUse
+    const { workspaceInUse } = await leave(directory, { id: use, workspace, tokenHash, madeDirectory }, signal)
+    runner.info(`Logged out of workspace ${workspace}`)
+    return workspaceInUse ? 'some' : 'none'
   } catch (error) {
-    runner.warning(`The login to workspace ${login.workspace} could not be taken back: ${messageOf(error)}`)
-    // Whether another job uses the workspace is not known: its key must not be pulled from under it.
-    return true
+    runner.warning(`The login to workspace ${workspace} could not be taken back: ${messageOf(error)}`)
+    return 'unknown'
   }
 }
 
-async function revoke(
-  key: KeyState,
-  apiKey: string | undefined,
-  workspaceInUse: boolean,
-  edges: PostEdges,
-): Promise<void> {
+async function revoke(key: KeyState, apiKey: string | undefined, others: Others, edges: PostEdges): Promise<void> {
   const { runner, http, signal } = edges
   const until = `It expires by itself at ${new Date(key.expiresAt).toISOString()}.`
-  if (workspaceInUse) {
-    runner.notice(
-      `The key ${key.name} was not revoked, since another job on this machine uses the workspace ${key.workspace}. ${until}`,
-    )
+  // Its key must not be pulled from under another job.
+  if (others !== 'none') {
+    const why =
+      others === 'some'
+        ? 'another job on this machine uses'
+        : 'it is not known whether another job on this machine uses'
+    runner.notice(`The key ${key.name} was not revoked, since ${why} the workspace ${key.workspace}. ${until}`)
     return
   }
   if (apiKey === undefined || hashSecret(apiKey) !== key.credential) {
@@ -87,7 +84,7 @@ async function revoke(
 async function removeDirectories(state: State, { runner }: PostEdges): Promise<void> {
   for (const directory of [state.scratch, state.staging]) {
     try {
-      await rm(directory, { recursive: true, force: true })
+      await rm(directory, { recursive: true, force: true, maxRetries: 5 })
     } catch (error) {
       runner.warning(`${directory} could not be removed: ${messageOf(error)}`)
     }

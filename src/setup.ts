@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { getInput } from '@actions/core'
-import { SetupError } from './base/errors.ts'
+import { explained, SetupError } from './base/errors.ts'
 import { createHttp } from './base/http.ts'
 import { run } from './base/process.ts'
 import { platformFor } from './cli/platform.ts'
@@ -10,7 +10,7 @@ import { readCheckoutFile } from './github/checkout.ts'
 import { cleanEnvironment } from './github/environment.ts'
 import { runOrigin } from './github/event.ts'
 import { readInputs } from './github/inputs.ts'
-import { readMachine } from './github/machine.ts'
+import { proxyPasswords, readMachine } from './github/machine.ts'
 import { createRunner, type Runner } from './github/runner.ts'
 import { discardScratch, main } from './main.ts'
 
@@ -38,8 +38,8 @@ async function setup(runner: Runner, signal: AbortSignal): Promise<number> {
   const use = randomBytes(16).toString('hex')
   try {
     const ambient = { ...process.env }
+    for (const password of proxyPasswords(ambient)) runner.redact(password)
     const machine = readMachine(ambient, process.platform)
-    for (const secret of machine.proxySecrets) runner.redact(secret)
     const inputs = readInputs({
       get: getInput,
       env: ambient,
@@ -60,7 +60,7 @@ async function setup(runner: Runner, signal: AbortSignal): Promise<number> {
     }
     return 0
   } catch (error) {
-    runner.fail(error)
+    runner.fail(explained(error))
     return 1
   }
 }

@@ -1,4 +1,4 @@
-import { basename, dirname, isAbsolute } from 'node:path'
+import { basename, isAbsolute } from 'node:path'
 import { isTrustworthyUrl } from './base/url.ts'
 import { isId, isWorkspaceName } from './blaxel/values.ts'
 
@@ -19,8 +19,10 @@ export interface State {
 
 /** A login that may stand in the CLI's config. */
 export interface LoginState {
-  readonly config: string
-  readonly ledger: string
+  /** `~/.blaxel` */
+  readonly directory: string
+  /** It was not there before. */
+  readonly madeDirectory: boolean
   readonly workspace: string
   /** SHA-256 of the session token, in hex */
   readonly tokenHash: string
@@ -73,12 +75,10 @@ function isState(value: unknown): value is State {
 
 function isLogin(value: unknown): value is LoginState {
   if (!isObject(value)) return false
-  const { config, ledger, workspace, tokenHash } = value
+  const { directory, madeDirectory, workspace, tokenHash } = value
   return (
-    isPathTo(config, 'config.yaml') &&
-    isPathTo(ledger, 'setup-bl.db') &&
-    dirname(config) === dirname(ledger) &&
-    basename(dirname(config)) === '.blaxel' &&
+    isPathTo(directory, '.blaxel') &&
+    typeof madeDirectory === 'boolean' &&
     isWorkspaceName(workspace) &&
     isHex(tokenHash, 64)
   )
@@ -95,9 +95,14 @@ function isKey(value: unknown): value is KeyState {
     isId(serviceAccount) &&
     isId(name) &&
     (id === undefined || isId(id)) &&
-    Number.isFinite(expiresAt) &&
+    isTime(expiresAt) &&
     isHex(credential, 64)
   )
+}
+
+/** What a Date can hold (ECMA-262, 21.4.1.1). */
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Math.abs(value) <= 8.64e15
 }
 
 function isObject(value: unknown): value is Fields {

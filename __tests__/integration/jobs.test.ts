@@ -106,6 +106,32 @@ describe('two jobs that overlap on one machine', () => {
   })
 })
 
+describe('a machine with a login of its own', () => {
+  const own = `context:\n  workspace: acme\nworkspaces:\n- name: acme\n  credentials:\n    apiKey: "of-the-machine"\ntracking: false\n`
+
+  test('to the same workspace gets it back, context and all', async () => {
+    await world.config.write(own, 0o644)
+    const job = world.machine.job()
+    await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
+    expect(world.config.read()).not.toContain('of-the-machine')
+    await job.end()
+    expect(world.config.read()).toBe(own)
+    expect(world.config.mode()).toBe(0o644)
+  })
+
+  test('keeps what somebody else logs in to meanwhile', async () => {
+    await world.config.write(own)
+    const job = world.machine.job()
+    await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
+    expect((await job.run('bl login beta')).exitCode).toBe(0)
+    const beta = /- name: beta[^]*?apiKey: "([^"]+)"/.exec(world.config.read() ?? '')?.[1]
+    await job.end()
+    expect(world.config.read()).toContain('of-the-machine')
+    expect(world.config.read()).toContain(`apiKey: "${String(beta)}"`)
+    expect(world.config.read()).toMatch(/^context:\n {2}workspace: beta\n/)
+  })
+})
+
 describe('two workspaces in one job', () => {
   test('each step logs in to its own, and the posts undo both', async () => {
     await world.config.write(PRIOR)

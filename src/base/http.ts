@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { addAbortSignal } from 'node:stream'
 import { HttpClient } from '@actions/http-client'
 import { unlessAborted, withDeadline } from './deadline.ts'
 import { codeOf, messageOf } from './errors.ts'
@@ -157,8 +158,7 @@ export function hostOf(url: string): string {
 async function readText(message: IncomingMessage, host: string, largest: number, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
-  const stop = () => message.destroy(signal.reason as Error)
-  signal.addEventListener('abort', stop, { once: true })
+  addAbortSignal(signal, message)
   try {
     for await (const chunk of message as AsyncIterable<Buffer>) {
       length += chunk.length
@@ -174,7 +174,6 @@ async function readText(message: IncomingMessage, host: string, largest: number,
     signal.throwIfAborted()
     throw error instanceof NetworkError ? error : asNetworkError(error, host)
   } finally {
-    signal.removeEventListener('abort', stop)
     message.destroy()
   }
 }

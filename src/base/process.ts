@@ -63,6 +63,7 @@ function ended(child: ChildProcess): Promise<Outcome> {
   const stderr = collect(child.stderr)
   return new Promise((resolve) => {
     let finish = (): void => undefined
+    let grace: NodeJS.Timeout | undefined
     child.once('error', (error) => {
       resolve({ kind: 'not-started', error })
     })
@@ -77,9 +78,10 @@ function ended(child: ChildProcess): Promise<Outcome> {
             : { kind: 'exited', code, stdout: stdout(), stderr: stderr() },
         )
       }
-      setTimeout(finish, PIPE_GRACE_MS)
+      grace = setTimeout(finish, PIPE_GRACE_MS)
     })
     child.once('close', () => {
+      clearTimeout(grace)
       finish()
     })
   })

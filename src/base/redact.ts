@@ -31,6 +31,8 @@ function redactedForms(secret: string): string[] {
     head.toString('base64url'),
     ...inside,
     percentEncoded(secret),
+    // as it looks where it went through `excerpt`
+    harmless(secret),
     JSON.stringify(secret).slice(1, -1),
   ])
 }
@@ -97,5 +99,6 @@ function harmless(text: string): string {
 /** Foreign text (a server's, a program's) as part of a message: on one line, at most 300 characters. */
 export function excerpt(text: string): string {
   const line = harmless(text).replace(/\s+/g, ' ')
-  return line.length <= LONGEST_EXCERPT ? line : `${line.slice(0, LONGEST_EXCERPT)}…`
+  // A secret that was cut through would not be recognised any more.
+  return line.length <= LONGEST_EXCERPT ? line : `${line.slice(0, LONGEST_EXCERPT).replace(/\S*$/, '')}…`
 }

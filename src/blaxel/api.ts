@@ -37,7 +37,8 @@ export class AmbiguousMint extends Error {
 
 /** The few calls of the Blaxel API that a session needs. Each throws SetupError for what its caller can't act on. */
 export interface BlaxelApi {
-  readonly host: string
+  /** Base URL of the API. */
+  readonly url: string
   issueToken(clientId: string, clientSecret: string, source: string): Promise<IssuedToken>
   workspace(name: string, token: string): Promise<WorkspaceAnswer>
   /** @throws AmbiguousMint where the request may have been carried out without an answer */
@@ -69,7 +70,7 @@ export function createApi(url: string, http: Http, endsAt: number, signal: Abort
   const keysUrl = (serviceAccount: string) => `${url}/service_accounts/${encodeURIComponent(serviceAccount)}/api_keys`
 
   return {
-    host,
+    url,
     issueToken: async (clientId, clientSecret, source) => {
       const answer = await ask({
         method: 'POST',

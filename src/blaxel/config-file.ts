@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import { open, readFile, rename, rm, stat, lstat, type FileHandle } from 'node:fs/promises'
-import type { BigIntStats } from 'node:fs'
+import { linkSync, rmSync, type BigIntStats } from 'node:fs'
+import { open, readFile, type FileHandle } from 'node:fs/promises'
 import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf, messageOf, SetupError } from '../base/errors.ts'
+import { refuseStrangeFile, renamePatiently, statIfThere } from '../base/files.ts'
 import { ConfigTextError, parseLayout } from './config-layout.ts'
 
 /** What stands at the place of config.yaml. */
@@ -19,6 +20,7 @@ export interface ConfigSnapshot {
 const SETTLING_MS = 2_000
 const LOOK_AGAIN_MS = 20
 const LARGEST_BYTES = 4_000_000
+const WHAT = "the CLI's config"
 
 /**
  * Reads the config once it is whole and of a form in which logins can be replaced.
@@ -44,11 +46,11 @@ type Seen =
   | { readonly kind: 'unfit'; readonly error: SetupError }
 
 async function readOnce(path: string): Promise<Seen> {
-  const stats = await statIfThere(path)
+  const stats = look(path)
   if (stats === undefined) return { kind: 'whole', snapshot: { content: { kind: 'absent' }, stats } }
-  refuseStrange(path, stats)
+  refuseUnfit(path, stats)
   const bytes = await readBytes(path)
-  const after = await statIfThere(path)
+  const after = look(path)
   if (bytes === undefined || !after || !isSame(stats, after)) {
     return {
       kind: 'unfit',
@@ -59,8 +61,7 @@ async function readOnce(path: string): Promise<Seen> {
   if (!Buffer.from(text).equals(bytes)) {
     return { kind: 'unfit', error: new SetupError(`${path} is not UTF-8.`, 'Mend or remove it; it was left as it is.') }
   }
-  const content = { kind: 'present' as const, text, mode: Number(stats.mode & 0o777n) }
-  const snapshot = { content, stats }
+  const snapshot = { content: { kind: 'present' as const, text, mode: modeOf(stats) }, stats }
   if (text === '') return { kind: 'empty', snapshot }
   const error = unfitness(path, text)
   return error ? { kind: 'unfit', error } : { kind: 'whole', snapshot }
@@ -80,24 +81,24 @@ function unfitness(path: string, text: string): SetupError | undefined {
   }
 }
 
-function refuseStrange(path: string, stats: BigIntStats): void {
-  const refuse = (what: string): never => {
-    throw new SetupError(
-      `${path} ${what}, so no login is written to it.`,
-      "Make it a regular file of the runner's user, or set 'login: false'.",
-    )
+function refuseUnfit(path: string, stats: BigIntStats): void {
+  refuseStrangeFile(path, stats, WHAT)
+  const refuse = (fault: string, remedy: string): never => {
+    throw new SetupError(`${path} ${fault}, so no login is written to it.`, `${remedy}, or set 'login: false'.`)
   }
-  if (stats.isSymbolicLink()) refuse('is a symbolic link')
-  if (!stats.isFile()) refuse('is not a regular file')
-  if (process.geteuid && stats.uid !== BigInt(process.geteuid())) refuse('belongs to another user')
-  if (stats.size > LARGEST_BYTES) refuse('is larger than 4 MB')
+  if (stats.size > LARGEST_BYTES) refuse('is larger than 4 MB', 'Clear it up')
+  // Whoever took the permission away does not want it changed; bl could not write it either.
+  if (process.platform !== 'win32' && (modeOf(stats) & 0o200) === 0) refuse('is read-only', 'Make it writable')
 }
 
-async function statIfThere(path: string): Promise<BigIntStats | undefined> {
+function modeOf(stats: BigIntStats): number {
+  return Number(stats.mode & 0o777n)
+}
+
+function look(path: string): BigIntStats | undefined {
   try {
-    return await lstat(path, { bigint: true })
+    return statIfThere(path)
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined
     throw unreadable(path, error)
   }
 }
@@ -142,15 +143,13 @@ export async function replaceConfig(
   was: ConfigSnapshot,
   content: ConfigContent,
 ): Promise<Replacement> {
-  const old = was.stats === undefined ? undefined : await openIfThere(path)
+  // On Windows an open file can't be replaced.
+  const old = was.stats === undefined || process.platform === 'win32' ? undefined : await openIfThere(path)
   try {
     if (content.kind === 'present') await writeBeside(temporary, content)
-    const now = await statIfThere(path)
-    const unchanged = was.stats === undefined ? now === undefined : now !== undefined && isSame(was.stats, now)
-    if (!unchanged) return { kind: 'changed' }
-    if (content.kind === 'present') await rename(temporary, path)
-    else await rm(path, { force: true })
-    return await overtaken(path, was, old)
+    if (!isStill(was, statIfThere(path))) return { kind: 'changed' }
+    const isPut = content.kind === 'absent' ? remove(path) : await put(temporary, path, was)
+    return isPut ? await overtaken(path, was, old) : { kind: 'changed' }
   } catch (error) {
     if (error instanceof SetupError) throw error
     throw new SetupError(
@@ -160,8 +159,32 @@ export async function replaceConfig(
     )
   } finally {
     await old?.close()
-    await rm(temporary, { force: true }).catch(() => undefined)
+    rmSync(temporary, { force: true })
   }
+}
+
+function isStill(was: ConfigSnapshot, now: BigIntStats | undefined): boolean {
+  return was.stats === undefined || now === undefined ? was.stats === now : isSame(was.stats, now)
+}
+
+function remove(path: string): boolean {
+  rmSync(path, { force: true })
+  return true
+}
+
+/** Where there was no file, a link fails if somebody has made one by now, while a rename would replace it. */
+async function put(temporary: string, path: string, was: ConfigSnapshot): Promise<boolean> {
+  if (was.stats === undefined) {
+    try {
+      linkSync(temporary, path)
+      return true
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return false
+      // Some file systems know no hard links.
+    }
+  }
+  await renamePatiently(temporary, path)
+  return true
 }
 
 async function openIfThere(path: string): Promise<FileHandle | undefined> {
@@ -173,7 +196,7 @@ async function openIfThere(path: string): Promise<FileHandle | undefined> {
 }
 
 async function writeBeside(temporary: string, { text, mode }: ConfigContent & { kind: 'present' }): Promise<void> {
-  await rm(temporary, { force: true })
+  rmSync(temporary, { force: true })
   const handle = await open(temporary, 'wx', 0o600)
   try {
     await handle.writeFile(text)
@@ -193,7 +216,7 @@ async function overtaken(path: string, was: ConfigSnapshot, old: FileHandle | un
     const { buffer, bytesRead } = await old.read({ buffer: Buffer.alloc(LARGEST_BYTES), position: 0 })
     const text = buffer.subarray(0, bytesRead).toString('utf8')
     if (text !== '' && unfitness(path, text) === undefined) {
-      return { kind: 'overtaken', content: { kind: 'present', text, mode: Number(was.stats.mode & 0o777n) } }
+      return { kind: 'overtaken', content: { kind: 'present', text, mode: modeOf(was.stats) } }
     }
     if (Date.now() > givesUpAt) return { kind: 'replaced' }
   }
@@ -202,12 +225,4 @@ async function overtaken(path: string, was: ConfigSnapshot, old: FileHandle | un
 /** Tells texts apart without keeping them. */
 export function fingerprint(content: ConfigContent): string {
   return content.kind === 'absent' ? 'absent' : createHash('sha256').update(content.text).digest('hex')
-}
-
-/** Whether a directory or file is there at all. */
-export async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  )
 }

@@ -34,10 +34,13 @@ export function render(base: string | undefined, logins: readonly Login[]): stri
   const newest = logins.at(-1)
   if (!newest) return base
   const layout = parseLayout(base ?? '')
-  return apply(layout.text, [
+  const text = apply(layout.text, [
     ...contextEdits(layout, newest.entry.name),
     ...workspaceEdits(layout, lastExpiring(logins)),
   ])
+  // A config that `bl` can't read is an empty one to it, and lost at its next login.
+  parseLayout(text)
+  return text
 }
 
 function lastExpiring(logins: readonly Login[]): LoginEntry[] {
@@ -193,11 +196,11 @@ function lastOf<T>(items: readonly [T, ...T[]]): T {
   return items.at(-1) ?? items[0]
 }
 
-/** Puts replacements in, in the order of their places; those of one place in the order given. */
+/** Puts replacements in, in the order of their places; an insertion comes before what is replaced behind it. */
 function apply(text: string, edits: readonly Edit[]): string {
   let done = 0
   let result = ''
-  for (const edit of edits.toSorted((a, b) => a.start - b.start)) {
+  for (const edit of edits.toSorted((a, b) => a.start - b.start || a.end - b.end)) {
     result += text.slice(done, edit.start) + edit.text
     done = edit.end
   }

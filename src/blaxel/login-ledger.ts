@@ -1,15 +1,33 @@
-import { createHash } from 'node:crypto'
-import { rmdir } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { rmdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { SetupError } from '../base/errors.ts'
-import { exists, fingerprint, readConfig, replaceConfig, type ConfigContent } from './config-file.ts'
+import { statIfThere } from '../base/files.ts'
+import { fingerprint, readConfig, replaceConfig, type ConfigContent } from './config-file.ts'
 import { findLogin, render, subtract, type LoginEntry } from './config-text.ts'
-import { openLedger, type Ledger, type LedgerFile, type Use } from './ledger-file.ts'
+import { hashSecret } from './credential.ts'
+import { readLedger, removeLedger, writeLedger, type Ledger, type Use } from './ledger.ts'
+import { holdLock, type HeldLock } from './machine-lock.ts'
 
-/** Where the CLI keeps its logins, and where the ledger lies beside them. */
-export interface LoginPaths {
+/** Where the CLI keeps its logins, and where ours are remembered beside them. */
+interface LoginPaths {
+  readonly directory: string
   readonly config: string
   readonly ledger: string
+  readonly lock: string
+}
+
+function pathsIn(directory: string): LoginPaths {
+  return {
+    directory,
+    config: configPath(directory),
+    ledger: join(directory, 'setup-bl.json'),
+    lock: join(directory, 'setup-bl.lock'),
+  }
+}
+
+/** The CLI's config in its directory. */
+export function configPath(directory: string): string {
+  return join(directory, 'config.yaml')
 }
 
 export interface Entered {
@@ -17,35 +35,39 @@ export interface Entered {
   readonly sharedWithOtherCredential: boolean
 }
 
+/** Changing the config goes on this long where others keep changing it too. */
+const SETTLING_MS = 10_000
+
 /**
- * Adds a login to the config. The ledger remembers it first, so that whoever comes next can take it out even where this
- * process is killed in between.
+ * Adds a login to the config.
+ * @param directory `~/.blaxel`
  * @param keep the login outlives the job: it becomes part of the base instead
+ * @param madeDirectory the config's directory was not there before this use
  * @throws SetupError where the config or the ledger can't be used, or another live job uses the same workspace of
  * another API
  */
-export async function enter(paths: LoginPaths, login: Use, keep: boolean, signal: AbortSignal): Promise<Entered> {
-  const file = openLedger(paths.ledger, login.id)
-  try {
-    const entered = await file.exclusively((ledger) => {
-      const others = ledger.uses().filter((use) => isLive(use) && use.entry.name === login.entry.name)
-      refuseOtherOrigin(others, login)
-      if (!keep) ledger.addUse(login)
-      return { sharedWithOtherCredential: others.some((use) => use.credential !== login.credential) }
-    }, signal)
-    await file.exclusively(
-      (ledger) => settle(paths, ledger, login.id, keep ? { kind: 'keep', login } : { kind: 'as-it-is' }),
+export async function enter(
+  directory: string,
+  login: Use,
+  { keep, madeDirectory }: { readonly keep: boolean; readonly madeDirectory: boolean },
+  signal: AbortSignal,
+): Promise<Entered> {
+  const paths = pathsIn(directory)
+  return locked(paths, login.id, signal, async (lock) => {
+    const others = (readLedger(paths.ledger)?.uses ?? []).filter(
+      (use) => isLive(use) && use.entry.name === login.entry.name,
+    )
+    refuseOtherOrigin(others, login)
+    const ledger = await settle(
+      paths,
+      login.id,
+      keep ? { kind: 'keep', login } : { kind: 'add', login, madeDirectory },
       signal,
     )
-    if (keep) await removeUnused(paths, file, signal)
-    return entered
-  } finally {
-    file.close()
-  }
-}
-
-function isLive(use: Use): boolean {
-  return use.notAfter > Date.now()
+    if (ledger.uses.length === 0) removeTraces(paths, ledger.madeDirectory, lock)
+    const isOther = (use: Use) => use.credential !== login.credential && use.entry.apiKey !== login.entry.apiKey
+    return { sharedWithOtherCredential: others.some(isOther) }
+  })
 }
 
 function refuseOtherOrigin(others: readonly Use[], login: Use): void {
@@ -63,6 +85,7 @@ export interface LeavingUse {
   readonly workspace: string
   /** SHA-256 of the session token, in hex */
   readonly tokenHash: string
+  readonly madeDirectory: boolean
 }
 
 export interface Left {
@@ -72,21 +95,21 @@ export interface Left {
 
 /**
  * Takes a login out of the config. The last one out puts everything back as it was before the first.
+ * @param directory `~/.blaxel`
  * @throws SetupError where the config or the ledger can't be used; both are as they were then
  */
-export async function leave(paths: LoginPaths, use: LeavingUse, signal: AbortSignal): Promise<Left> {
-  if (!(await exists(paths.ledger)) && !isOurs(await currentLogin(paths, use), use)) return { workspaceInUse: false }
-  const file = openLedger(paths.ledger, use.id)
-  try {
-    const left = await file.exclusively(async (ledger) => {
-      await settle(paths, ledger, use.id, { kind: 'leave', use })
-      return { workspaceInUse: ledger.uses().some(({ entry }) => entry.name === use.workspace) }
-    }, signal)
-    await removeUnused(paths, file, signal)
-    return left
-  } finally {
-    file.close()
+export async function leave(directory: string, use: LeavingUse, signal: AbortSignal): Promise<Left> {
+  const paths = pathsIn(directory)
+  removeTemporary(paths, use.id)
+  if (statIfThere(paths.ledger) === undefined && !isOurs(await currentLogin(paths, use), use)) {
+    if (use.madeDirectory) removeIfEmpty(paths.directory)
+    return { workspaceInUse: false }
   }
+  return locked(paths, use.id, signal, async (lock) => {
+    const ledger = await settle(paths, use.id, { kind: 'leave', use }, signal)
+    if (ledger.uses.length === 0) removeTraces(paths, ledger.madeDirectory || use.madeDirectory, lock)
+    return { workspaceInUse: ledger.uses.some(({ entry }) => entry.name === use.workspace) }
+  })
 }
 
 async function currentLogin(paths: LoginPaths, use: LeavingUse): Promise<LoginEntry | undefined> {
@@ -95,83 +118,90 @@ async function currentLogin(paths: LoginPaths, use: LeavingUse): Promise<LoginEn
 }
 
 function isOurs(entry: LoginEntry | undefined, use: LeavingUse): entry is LoginEntry {
-  return entry !== undefined && createHash('sha256').update(entry.apiKey).digest('hex') === use.tokenHash
+  return entry !== undefined && hashSecret(entry.apiKey) === use.tokenHash
 }
 
 type Change =
-  | { readonly kind: 'as-it-is' }
+  | { readonly kind: 'add'; readonly login: Use; readonly madeDirectory: boolean }
   | { readonly kind: 'keep'; readonly login: Use }
   | { readonly kind: 'leave'; readonly use: LeavingUse }
 
 /**
- * Brings the config in line with the ledger, under its lock: takes a stranger's change into the base, makes the change,
- * drops what is past its time, and writes what the base and the live logins give.
+ * Brings ledger and config in line, under the lock: takes a stranger's change into the base, makes ours, drops what is
+ * past its time, and writes what the base and the live logins give. The ledger is written first, so that a kill at any
+ * point leaves a config that it knows.
  */
-async function settle(paths: LoginPaths, ledger: Ledger, id: string, change: Change): Promise<void> {
-  const known = ledger.uses()
-  const live = known.filter((use) => isLive(use) && !(change.kind === 'leave' && use.id === change.use.id))
+async function settle(paths: LoginPaths, id: string, change: Change, signal: AbortSignal): Promise<Ledger> {
+  const givesUpAt = Date.now() + SETTLING_MS
   let snapshot = await readConfig(paths.config)
   let current = snapshot.content
-  let base = ledger.base()
+  let ledger = readLedger(paths.ledger) ?? firstLedger(current)
+  // Whoever changes the config meanwhile may have read it while it held the logins that go now.
+  const known = ledger.uses.map(({ entry }) => entry)
+  for (const use of ledger.uses.filter((use) => !isLive(use))) removeTemporary(paths, use.id)
   for (;;) {
-    base = changedBase(baseAfter(current, base, ledger.written(), known), change)
-    const target = rendered(base, live)
-    if (isEqual(target, snapshot.content)) break
-    const replacement = await replaceConfig(paths.config, `${paths.config}.setup-bl-${id}`, snapshot, target)
-    if (replacement.kind === 'replaced') break
+    signal.throwIfAborted()
+    ledger = changed({ ...ledger, base: absorbed(ledger, current, known) }, change)
+    const target = rendered(ledger)
+    ledger = { ...ledger, written: fingerprint(target), previous: fingerprint(snapshot.content) }
+    await writeLedger(paths.ledger, id, ledger)
+    if (isEqual(target, snapshot.content)) return ledger
+    const replacement = await replaceConfig(paths.config, temporaryConfig(paths, id), snapshot, target)
+    if (replacement.kind === 'replaced') return ledger
+    if (Date.now() > givesUpAt) {
+      throw new SetupError(`${paths.config} keeps changing.`, 'Run the job again when nothing else writes it.')
+    }
     snapshot = await readConfig(paths.config)
     current = replacement.kind === 'overtaken' ? replacement.content : snapshot.content
   }
-  ledger.keepOnly(live.map((use) => use.id))
-  ledger.rememberBase(base, fingerprint(rendered(base, live)))
+}
+
+function firstLedger(base: ConfigContent): Ledger {
+  return { base, written: '', previous: '', madeDirectory: false, uses: [] }
 }
 
 /** The base, with the change of anybody who has written the config since we did. */
-function baseAfter(
-  current: ConfigContent,
-  base: ConfigContent | undefined,
-  written: string | undefined,
-  known: readonly Use[],
-): ConfigContent {
-  if (base === undefined) return withoutLogins(current, undefined, known)
-  const now = fingerprint(current)
-  if (now === written || now === fingerprint(base)) return base
-  return withoutLogins(current, base, known)
-}
-
-function withoutLogins(current: ConfigContent, base: ConfigContent | undefined, known: readonly Use[]): ConfigContent {
+function absorbed(ledger: Ledger, current: ConfigContent, known: readonly LoginEntry[]): ConfigContent {
+  const { base, written, previous } = ledger
+  if ([written, previous, fingerprint(base)].includes(fingerprint(current))) return base
   if (current.kind === 'absent') return current
-  // Before the first look there is no base; an empty text puts nothing back and keeps an empty file.
-  const before = base === undefined ? '' : base.kind === 'present' ? base.text : undefined
-  const text = subtract(
-    current.text,
-    before,
-    known.map(({ entry }) => entry),
-  )
-  if (text === undefined) return { kind: 'absent' }
+  const text = subtract(current.text, base.kind === 'present' ? base.text : undefined, known)
   // Our own mode is 0600; a stranger who keeps it says nothing about the mode that the file had before.
-  return { kind: 'present', text, mode: base?.kind === 'present' && current.mode === 0o600 ? base.mode : current.mode }
+  return content(text, base.kind === 'present' && current.mode === 0o600 ? base.mode : current.mode)
 }
 
-function changedBase(base: ConfigContent, change: Change): ConfigContent {
-  const text = base.kind === 'present' ? base.text : undefined
-  const mode = base.kind === 'present' ? base.mode : 0o600
+/** The ledger after the change. To be made any number of times. */
+function changed(ledger: Ledger, change: Change): Ledger {
+  const uses = ledger.uses.filter(isLive)
   switch (change.kind) {
-    case 'as-it-is':
-      return base
-    case 'keep':
-      return content(render(text, [change.login]), mode)
-    case 'leave': {
-      // Where the ledger was lost, our login has become part of what looks like the base.
-      const login = text === undefined ? undefined : findLogin(text, change.use.workspace)
-      return text !== undefined && isOurs(login, change.use) ? content(subtract(text, undefined, [login]), mode) : base
+    case 'add': {
+      const others = uses.filter(({ id }) => id !== change.login.id)
+      return { ...ledger, uses: [...others, change.login], madeDirectory: ledger.madeDirectory || change.madeDirectory }
     }
+    case 'keep': {
+      const { base } = ledger
+      const text = render(base.kind === 'present' ? base.text : undefined, [change.login])
+      return { ...ledger, uses, base: content(text, base.kind === 'present' ? base.mode : 0o600) }
+    }
+    case 'leave':
+      return {
+        ...ledger,
+        uses: uses.filter(({ id }) => id !== change.use.id),
+        base: withoutLost(ledger.base, change.use),
+      }
   }
 }
 
-function rendered(base: ConfigContent, live: readonly Use[]): ConfigContent {
-  if (live.length === 0) return base
-  return content(render(base.kind === 'present' ? base.text : undefined, live), 0o600)
+/** Where the ledger was lost, our login has become part of what looks like the base. */
+function withoutLost(base: ConfigContent, use: LeavingUse): ConfigContent {
+  if (base.kind === 'absent') return base
+  const login = findLogin(base.text, use.workspace)
+  return isOurs(login, use) ? content(subtract(base.text, undefined, [login]), base.mode) : base
+}
+
+function rendered({ base, uses }: Ledger): ConfigContent {
+  if (uses.length === 0) return base
+  return content(render(base.kind === 'present' ? base.text : undefined, uses), 0o600)
 }
 
 function content(text: string | undefined, mode: number): ConfigContent {
@@ -182,14 +212,52 @@ function isEqual(a: ConfigContent, b: ConfigContent): boolean {
   return a.kind === 'present' && b.kind === 'present' ? a.text === b.text && a.mode === b.mode : a.kind === b.kind
 }
 
-/** The last one out removes the ledger, and the directory where we made it and nothing else is in it. */
-async function removeUnused(paths: LoginPaths, file: LedgerFile, signal: AbortSignal): Promise<void> {
-  if (!(await exists(paths.ledger))) return
-  const directoryToRemove = await file.exclusively((ledger) => {
-    if (ledger.uses().length > 0) return false
-    const made = ledger.madeDirectory()
-    ledger.removeFile()
-    return made
-  }, signal)
-  if (directoryToRemove) await rmdir(dirname(paths.config)).catch(() => undefined)
+function isLive(use: Use): boolean {
+  return use.notAfter > Date.now()
+}
+
+/** The last one out removes ledger and lock, and the directory where we made it and nothing else is in it. */
+function removeTraces(paths: LoginPaths, madeDirectory: boolean, lock: HeldLock): void {
+  removeLedger(paths.ledger)
+  lock.removeFile(() => {
+    if (madeDirectory) removeIfEmpty(paths.directory)
+  })
+}
+
+function removeIfEmpty(directory: string): void {
+  try {
+    rmdirSync(directory)
+  } catch {
+    // somebody else has put something there
+  }
+}
+
+/** What a use that was killed may have left beside the config. */
+function removeTemporary(paths: LoginPaths, id: string): void {
+  for (const path of [
+    temporaryConfig(paths, id),
+    `${paths.ledger}.${id}`,
+    `${paths.lock}.${id}`,
+    `${paths.lock}.${id}-journal`,
+  ]) {
+    rmSync(path, { force: true })
+  }
+}
+
+function temporaryConfig(paths: LoginPaths, id: string): string {
+  return `${paths.config}.setup-bl-${id}`
+}
+
+async function locked<T>(
+  paths: LoginPaths,
+  id: string,
+  signal: AbortSignal,
+  work: (lock: HeldLock) => Promise<T>,
+): Promise<T> {
+  const lock = await holdLock(paths.lock, id, signal)
+  try {
+    return await work(lock)
+  } finally {
+    lock.release()
+  }
 }

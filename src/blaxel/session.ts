@@ -1,6 +1,7 @@
 import { SetupError, messageOf } from '../base/errors.ts'
 import { AmbiguousMint, type BlaxelApi, type WorkspaceAnswer } from './api.ts'
 import type { Credential } from './credential.ts'
+import { DEFAULT_ORIGIN_URL } from './origin.ts'
 import { isToken } from './values.ts'
 
 export type TokenType = 'oauth' | 'service-account-key' | 'api-key'
@@ -22,6 +23,8 @@ export interface SessionEdges {
   readonly keyName: () => string
   /** Remembers a key that may exist, so that the post step can revoke it. Called before it is made, and again with its id. */
   readonly rememberKey: (key: { readonly name: string; readonly id?: string; readonly expiresAt: number }) => void
+  /** The key was certainly not made. */
+  readonly forgetKey: () => void
 }
 
 /**
@@ -37,7 +40,7 @@ export async function openSession(
   const session = await obtain(credential, api, edges)
   edges.hide(session.token)
   const answer = await api.workspace(workspace, session.token)
-  if (answer.kind !== 'accepted') throw refused(credential, workspace, answer)
+  if (answer.kind !== 'accepted') throw refused(credential, workspace, api.url, answer)
   return session
 }
 
@@ -82,14 +85,15 @@ type ServiceAccount = Credential & { kind: 'service-account' }
 async function mint(credential: ServiceAccount, api: BlaxelApi, edges: SessionEdges): Promise<Session> {
   const { apiKey, serviceAccount, lifetime } = credential
   const name = edges.keyName()
-  const expiresAt = Date.now() + lifetime.ms
-  edges.rememberKey({ name, expiresAt })
+  edges.rememberKey({ name, expiresAt: Date.now() + lifetime.ms })
   try {
     const key = await api.mintKey(serviceAccount, name, lifetime.text, apiKey)
+    const expiresAt = Date.now() + lifetime.ms
     edges.hide(key.apiKey)
     edges.rememberKey({ name, id: key.id, expiresAt })
     return { token: key.apiKey, type: 'service-account-key', expiresAt, isShortLived: true }
   } catch (error) {
+    if (error instanceof SetupError) edges.forgetKey()
     if (!(error instanceof AmbiguousMint)) throw error
     const outcome = await deleteByName(credential, name, api)
     throw new SetupError(
@@ -104,7 +108,7 @@ async function deleteByName({ apiKey, serviceAccount }: ServiceAccount, name: st
   try {
     const ids = await api.keysNamed(serviceAccount, name, apiKey)
     for (const id of ids) await api.deleteKey(serviceAccount, id, apiKey)
-    return ids.length > 0 ? 'The key that was made all the same is deleted.' : 'No key was left behind.'
+    return ids.length > 0 ? 'The key that was made all the same is deleted.' : 'No key of its name was found.'
   } catch (error) {
     return `Whether a key named ${name} was left behind is not known (${messageOf(error)}).`
   }
@@ -113,6 +117,7 @@ async function deleteByName({ apiKey, serviceAccount }: ServiceAccount, name: st
 function refused(
   credential: Credential,
   workspace: string,
+  apiUrl: string,
   answer: Exclude<WorkspaceAnswer, { kind: 'accepted' }>,
 ): SetupError {
   switch (answer.kind) {
@@ -126,7 +131,10 @@ function refused(
     case 'not-found':
       return new SetupError(
         `There is no workspace '${workspace}' (404: ${answer.said}).`,
-        "Check the input workspace: it takes the workspace's name as in the address of the Blaxel console, not its display name.",
+        "Check the input workspace: it takes the workspace's name as in the address of the Blaxel console, not its display name." +
+          (apiUrl === DEFAULT_ORIGIN_URL
+            ? ''
+            : ` Check also that ${apiUrl} is the API's address with its path, such as /v0.`),
       )
   }
 }

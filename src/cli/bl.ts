@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, open, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SetupError, messageOf } from '../base/errors.ts'
 import type { Outcome, Run } from '../base/process.ts'
@@ -30,6 +30,7 @@ export interface LoginRequest {
 
 const VERSION_TIMEOUT_MS = 10_000
 const LOGIN_TIMEOUT_MS = 60_000
+const MAGIC = ['7f454c46', 'cffaedfe', 'cefaedfe', 'cafebabe', '4d5a', '2321']
 /** Without it `bl` asks api.github.com for a newer version, without a time-out. */
 const QUIET = '--skip-version-warning'
 
@@ -40,6 +41,7 @@ export async function checkVersion(
   edges: BlEdges,
   signal: AbortSignal,
 ): Promise<VersionCheck> {
+  if (!(await isProgram(file))) return { kind: 'unusable', why: 'it is no program' }
   const outcome = await inPrivateHome(edges, (home) =>
     edges.run(
       {
@@ -92,6 +94,25 @@ export async function login(
   })
 }
 
+/**
+ * Whether a file begins as a program does: ELF, Mach-O, PE, or a script with its interpreter. Anything else would be
+ * handed to /bin/sh by the C library (execvp(3), ENOEXEC).
+ */
+async function isProgram(file: string): Promise<boolean> {
+  try {
+    const handle = await open(file, 'r')
+    try {
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(4), 0, 4, 0)
+      const start = buffer.subarray(0, bytesRead).toString('hex')
+      return MAGIC.some((magic) => start.startsWith(magic))
+    } finally {
+      await handle.close()
+    }
+  } catch {
+    return false
+  }
+}
+
 async function writtenEntry(home: string, request: LoginRequest): Promise<LoginEntry> {
   const text = await readFile(join(home, '.blaxel', 'config.yaml'), 'utf8').catch(() => '')
   const entry = findLogin(text, request.workspace)
@@ -138,6 +159,7 @@ async function inPrivateHome<T>(edges: BlEdges, work: (home: string) => Promise<
   try {
     return await work(home)
   } finally {
-    await rm(home, { recursive: true, force: true })
+    // What can't be removed now is for the post step.
+    await rm(home, { recursive: true, force: true, maxRetries: 5 }).catch(() => undefined)
   }
 }

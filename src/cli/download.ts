@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { open, type FileHandle } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
+import { addAbortSignal } from 'node:stream'
 import { withDeadline } from '../base/deadline.ts'
 import { messageOf, SetupError } from '../base/errors.ts'
 import {
@@ -58,9 +59,13 @@ export async function download(wanted: Wanted, edges: DownloadEdges, parent: Abo
   } catch (error) {
     if (error instanceof NetworkError) throw unreachable(error)
     if (error instanceof RetryableStatus) {
-      throw new SetupError(`${url} could not be downloaded: ${error.message}`, 'Run the job again later.', {
-        cause: error,
-      })
+      throw new SetupError(
+        `${url} could not be downloaded in 4 tries or 10 minutes: ${error.message}`,
+        'Run the job again later.',
+        {
+          cause: error,
+        },
+      )
     }
     throw error
   }
@@ -130,12 +135,11 @@ async function store(
   const host = hostOf(wanted.url)
   const hash = createHash('sha256')
   let bytes = 0
-  const stop = () => message.destroy(signal.reason as Error)
   const silence = setTimeout(
     () => message.destroy(new NetworkError('timeout', `${host} sent no byte for ${SILENCE_MS / 1000} s.`)),
     SILENCE_MS,
   )
-  signal.addEventListener('abort', stop, { once: true })
+  addAbortSignal(signal, message)
   try {
     for await (const chunk of message as AsyncIterable<Buffer>) {
       silence.refresh()
@@ -155,7 +159,6 @@ async function store(
     throw asDownloadError(error, host)
   } finally {
     clearTimeout(silence)
-    signal.removeEventListener('abort', stop)
   }
 }
 

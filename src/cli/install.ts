@@ -70,42 +70,42 @@ async function installRelease(
   const mirror = edges.source.kind === 'mirror' ? edges.source.url : undefined
   const entry = cacheEntry(edges.toolCache, version, edges.platform, mirror)
   const pinned = pinnedChecksum(checksum, knownChecksums, version, edges.platform.archive)
-  const cached = await usableRecord(entry, version, pinned, edges, signal)
-  const record = cached ?? (await fetchInto(entry, version, pinned, edges, signal))
+  const found = await readRecord(entry)
+  const isUsable = found !== undefined && (await isUsableRecord(found, entry, version, pinned, edges, signal))
+  const record = isUsable ? found : await fetchInto(entry, version, pinned, found, edges, signal)
   if (warning !== undefined) edges.warn(warning)
   if (mirror !== undefined && record.verifiedBy === 'release-checksums') {
     edges.warn(
       `bl ${version} was verified only with the checksums file of the mirror, which so vouches for itself: give the archive's SHA-256 in the input checksum.`,
     )
   }
-  return { version, path: entry.command, cacheHit: cached !== undefined, verifiedBy: record.verifiedBy }
+  return { version, path: entry.command, cacheHit: isUsable, verifiedBy: record.verifiedBy }
 }
 
 /** A release lacks its archive or the sum of it, as every release does in its first minutes. */
 class MissingFile extends SetupError {}
 
-/** The record of the cached entry, where it is ours, the right archive, and its program runs. */
-async function usableRecord(
+/** Whether a cached entry is the right archive and its program runs. */
+async function isUsableRecord(
+  record: CacheRecord,
   entry: CacheEntry,
   version: string,
   pinned: ExpectedChecksum | undefined,
   edges: InstallEdges,
   signal: AbortSignal,
-): Promise<CacheRecord | undefined> {
-  const record = await readRecord(entry)
-  if (record === undefined) return undefined
-  if (record.version !== version || record.archive !== edges.platform.archive) return undefined
+): Promise<boolean> {
+  if (record.version !== version || record.archive !== edges.platform.archive) return false
   if (pinned !== undefined && record.sha256 !== pinned.sha256) {
     edges.debug(`The cached bl ${version} came from an archive with SHA-256 ${excerpt(record.sha256)}: replacing it`)
-    return undefined
+    return false
   }
   const check = await checkVersion(entry.command, version, edges, signal)
   switch (check.kind) {
     case 'as-expected':
-      return record
+      return true
     case 'unusable':
       edges.debug(`The cached bl ${version} is not usable (${check.why}): replacing it`)
-      return undefined
+      return false
     case 'timed-out':
       throw tooSlow(version)
   }
@@ -115,6 +115,7 @@ async function fetchInto(
   entry: CacheEntry,
   version: string,
   pinned: ExpectedChecksum | undefined,
+  unusable: CacheRecord | undefined,
   edges: InstallEdges,
   signal: AbortSignal,
 ): Promise<CacheRecord> {
@@ -132,10 +133,11 @@ async function fetchInto(
     await refuseUnusable(join(staged, edges.platform.command), version, edges, signal)
     await writeRecord(staged, record)
     signal.throwIfAborted()
-    await publish(staged, entry, record)
+    await publish(staged, entry, record, unusable)
     return record
   } finally {
-    await rm(edges.staging, { recursive: true, force: true })
+    // What can't be removed now is for the post step.
+    await rm(edges.staging, { recursive: true, force: true, maxRetries: 5 }).catch(() => undefined)
   }
 }
 

@@ -1,9 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf } from '../base/errors.ts'
+import { renamePatiently } from '../base/files.ts'
 import type { VerifiedBy } from './checksum.ts'
 import type { Platform } from './platform.ts'
 
@@ -27,9 +27,6 @@ export interface CacheEntry {
 
 const TOOL = 'bl'
 const RECORD = 'setup-bl.json'
-/** Virus scanners and indexers hold fresh files on Windows for a moment. */
-const WINDOWS_BUSY_MS = 2_000
-
 /** @param mirror address of the mirror that the archives come from: what it says of itself is not what GitHub has */
 export function cacheEntry(
   toolCache: string,
@@ -88,27 +85,31 @@ export async function writeRecord(directory: string, record: CacheRecord): Promi
 }
 
 /**
- * Moves a staged directory to its place, `.complete` last. Where another job has put the same archive there meanwhile,
- * its entry stays; anything else that stands there is replaced file by file, so that a job that uses it never finds it
+ * Moves a staged directory to its place, `.complete` last. An entry of the same archive that another job has put there
+ * meanwhile stays; anything else that stands there is replaced file by file, so that a job that uses it never finds it
  * gone.
+ * @param unusable what was found there before and turned down
  */
-export async function publish(staged: string, entry: CacheEntry, record: CacheRecord): Promise<void> {
+export async function publish(
+  staged: string,
+  entry: CacheEntry,
+  record: CacheRecord,
+  unusable: CacheRecord | undefined,
+): Promise<void> {
   await mkdir(dirname(entry.directory), { recursive: true })
   try {
-    await renameInto(staged, entry.directory)
+    await renamePatiently(staged, entry.directory)
   } catch (error) {
-    if (!['ENOTEMPTY', 'EEXIST', 'EPERM', 'EACCES', 'ENOTDIR'].includes(codeOf(error)) || !existsSync(entry.directory))
-      throw error
-    await takeOver(staged, entry, record)
+    const isTaken = ['ENOTEMPTY', 'EEXIST', 'EPERM', 'EACCES', 'ENOTDIR'].includes(codeOf(error))
+    if (!isTaken || !existsSync(entry.directory)) throw error
+    const winner = await parseRecord(entry)
+    const isSame = winner?.sha256 === record.sha256 && winner.version === record.version
+    if (!isSame || unusable !== undefined) await replaceFiles(staged, entry)
   }
   await writeFile(entry.marker, '')
 }
 
-async function takeOver(staged: string, entry: CacheEntry, record: CacheRecord): Promise<void> {
-  const there = await parseRecord(entry)
-  const sameArchive = there?.sha256 === record.sha256 && there.version === record.version
-  // A missing marker means that the winner is between its rename and its marker; its files are whole.
-  if (sameArchive && !existsSync(entry.marker)) return
+async function replaceFiles(staged: string, entry: CacheEntry): Promise<void> {
   // Without its record the entry is nobody's hit while its files change.
   await rm(join(entry.directory, RECORD), { force: true })
   for (const path of [entry.program, entry.command, join(entry.directory, RECORD)]) {
@@ -118,27 +119,13 @@ async function takeOver(staged: string, entry: CacheEntry, record: CacheRecord):
 
 async function replaceFile(from: string, to: string): Promise<void> {
   try {
-    await renameInto(from, to)
+    await renamePatiently(from, to)
   } catch (error) {
     if (!['EISDIR', 'EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))) throw error
     // A directory, or on Windows a running program, can be moved away but not be replaced.
     const aside = `${to}.${randomUUID()}.old`
-    await renameInto(to, aside)
-    await renameInto(from, to)
+    await renamePatiently(to, aside)
+    await renamePatiently(from, to)
     await rm(aside, { recursive: true, force: true }).catch(() => undefined)
-  }
-}
-
-async function renameInto(from: string, to: string): Promise<void> {
-  const givesUpAt = Date.now() + WINDOWS_BUSY_MS
-  for (;;) {
-    try {
-      await rename(from, to)
-      return
-    } catch (error) {
-      const held = process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))
-      if (!held || Date.now() > givesUpAt) throw error
-      await pause(50)
-    }
   }
 }

@@ -126,7 +126,7 @@ function readVersion({ get, env, readCheckoutFile }: InputSource): { version: Ve
     throw new SetupError('Both inputs version and version-file are given.', 'Keep one of them.')
   }
   const file = readCheckoutFile(path)
-  if (file.kind === 'unusable') {
+  if (file.kind !== 'text') {
     throw new SetupError(
       `The file of the input version-file, ${excerpt(path)}, ${file.why}.`,
       'Name a file of the checkout, and run actions/checkout before this step.',

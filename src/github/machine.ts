@@ -13,8 +13,6 @@ export interface Machine {
   readonly isSelfHosted: boolean
   /** The variables that a child process may see. */
   readonly childEnv: Readonly<Record<string, string>>
-  /** Passwords that stand in the proxies' URLs. */
-  readonly proxySecrets: readonly string[]
 }
 
 const COMMAND_FILES = ['GITHUB_ENV', 'GITHUB_OUTPUT', 'GITHUB_STATE', 'GITHUB_PATH']
@@ -31,6 +29,7 @@ const FOR_CHILDREN = [
  */
 export function readMachine(env: Environment, os: string): Machine {
   for (const name of COMMAND_FILES) requireWritable(name, env[name])
+  for (const name of PROXIES) requireProxyUrl(name, env[name] ?? '')
   return {
     home: requirePath(os === 'win32' ? 'USERPROFILE' : 'HOME', env),
     temp: requirePath('RUNNER_TEMP', env),
@@ -38,13 +37,12 @@ export function readMachine(env: Environment, os: string): Machine {
     checkout: env.GITHUB_WORKSPACE === '' ? undefined : env.GITHUB_WORKSPACE,
     isSelfHosted: env.RUNNER_ENVIRONMENT !== 'github-hosted',
     childEnv: childEnvironment(env),
-    proxySecrets: PROXIES.flatMap((name) => proxySecrets(name, env[name] ?? '')),
   }
 }
 
 /** Where the CLI keeps its logins; no variable moves it. */
-export function loginPaths(home: string): { readonly config: string; readonly ledger: string } {
-  return { config: join(home, '.blaxel', 'config.yaml'), ledger: join(home, '.blaxel', 'setup-bl.db') }
+export function blaxelDirectory({ home }: Machine): string {
+  return join(home, '.blaxel')
 }
 
 /** Without one of these files @actions/core would print what belongs into it, the token among it. */
@@ -79,25 +77,29 @@ function childEnvironment(env: Environment): Record<string, string> {
   return { ...Object.fromEntries(kept), DO_NOT_TRACK: '1' }
 }
 
-/**
- * @actions/http-client ignores a proxy that it can't parse and goes past it: such a one is refused instead.
- * @returns the password in the URL, as it stands there and decoded
- */
-function proxySecrets(name: string, value: string): string[] {
-  if (value === '') return []
-  const text = /^https?:\/\//i.test(value) ? value : `http://${value}`
-  const url = !/^[a-z][a-z0-9+.-]*:\/\//i.test(value) || text === value ? parseUrl(text) : undefined
-  if (!url) {
-    throw new SetupError(
-      `${name} is not the URL of an http proxy.`,
-      "Set it to a URL such as 'http://proxy.example:3128', or unset it.",
-    )
-  }
-  return url.password === '' ? [] : [url.password, decoded(url.password)]
+/** @actions/http-client ignores a proxy that it can't parse and goes past it: such a one is refused instead. */
+function requireProxyUrl(name: string, value: string): void {
+  if (value === '' || proxyUrl(value)) return
+  throw new SetupError(
+    `${name} is not the URL of an http proxy.`,
+    "Set it to a URL such as 'http://proxy.example:3128', or unset it.",
+  )
 }
 
-function parseUrl(text: string): URL | undefined {
-  return URL.canParse(text) ? new URL(text) : undefined
+/** The passwords in the URLs of the proxies, as they stand there and decoded. */
+export function proxyPasswords(env: Environment): string[] {
+  return PROXIES.flatMap((name) => {
+    const password = proxyUrl(env[name] ?? '')?.password ?? ''
+    return password === '' ? [] : [password, decoded(password)]
+  })
+}
+
+/** As @actions/http-client reads it: a URL, or a host and port without a scheme. */
+function proxyUrl(value: string): URL | undefined {
+  const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`
+  if (!URL.canParse(text)) return undefined
+  const url = new URL(text)
+  return url.protocol === 'http:' || url.protocol === 'https:' ? url : undefined
 }
 
 function decoded(text: string): string {

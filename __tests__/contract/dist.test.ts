@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+
+/** A build takes 15 s on two cores that do nothing else. */
+const BUILD_MS = 300_000
+const root = resolve(import.meta.dirname, '../..')
+const dist = files(join(root, 'dist'))
+const scripts = [...dist].filter(([name]) => name.endsWith('.js'))
+
+describe('dist, built once more', () => {
+  const out = mkdtempSync(join(tmpdir(), 'dist-'))
+  let built: Map<string, Buffer>
+
+  beforeAll(() => {
+    execFileSync(process.execPath, [join(root, 'scripts', 'build.ts'), '--out', out])
+    built = files(out)
+  }, BUILD_MS)
+  afterAll(() => {
+    rmSync(out, { recursive: true, force: true })
+  })
+
+  test('has the same files', () => {
+    expect([...built.keys()]).toEqual([...dist.keys()])
+  })
+
+  test('has the same bytes', () => {
+    const changed = [...dist].filter(([name, bytes]) => built.get(name)?.equals(bytes) !== true)
+    expect(changed.map(([name]) => name)).toEqual([])
+  })
+})
+
+test('holds the two entries that action.yml names', () => {
+  expect([...dist.keys()]).toEqual(expect.arrayContaining(['setup/index.js', 'cleanup/index.js']))
+})
+
+describe.each(scripts.map(([name, bytes]) => ({ name, code: bytes.toString() })))('dist/$name', ({ code }) => {
+  test('names no path of the machine that built it', () => {
+    const directories = ['src', 'dist', 'node_modules'].map((name) => join(root, name))
+    expect(directories.filter((path) => code.includes(path))).toEqual([])
+    // What the bundler puts in the place of import.meta.url where it does not know better.
+    expect(code.match(/file:\/\/\/[\w/]+/g) ?? []).toEqual([])
+  })
+
+  test('is minified', () => {
+    // The lines that are left are those of texts; as the bundler leaves it, a line has some 35 characters.
+    expect(code.length / code.split('\n').length).toBeGreaterThan(500)
+  })
+
+  test('is without undici', () => {
+    expect(code).not.toContain('UND_ERR_')
+  })
+})
+
+function files(directory: string): Map<string, Buffer> {
+  const entries = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+  const paths = entries.map((entry) => join(entry.parentPath, entry.name)).sort()
+  return new Map(paths.map((path) => [path.slice(directory.length + 1).replaceAll('\\', '/'), readFileSync(path)]))
+}
