@@ -15,7 +15,7 @@ module.exports = {
     layer('blaxel-knows-base-only', '^src/blaxel/', '^src/(?!base/|blaxel/)'),
     layer('cli-knows-blaxel-and-base', '^src/cli/', '^src/(?!base/|blaxel/|cli/)'),
     layer('github-knows-no-story', '^src/github/', '^src/[^/]+\\.ts$'),
-    layer('stories-know-no-entry', '^src/(main|post|state)\\.ts$', '^src/(setup|cleanup)\\.ts$'),
+    layer('stories-know-no-entry', '^src/(main|post|state|hand-over)\\.ts$', '^src/(setup|cleanup)\\.ts$'),
     layer('the-product-knows-no-sandbox', '^src/', '^(sandbox|scripts|__tests__)/'),
     layer('the-sandbox-knows-no-product', '^sandbox/', '^src/'),
     {

@@ -1,5 +1,5 @@
 import { mkdir, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { withDeadline } from './base/deadline.ts'
 import { SetupError } from './base/errors.ts'
 import { statIfThere } from './base/files.ts'
@@ -8,32 +8,34 @@ import type { Run } from './base/process.ts'
 import { together } from './base/together.ts'
 import { createApi } from './blaxel/api.ts'
 import { readConfig } from './blaxel/config-file.ts'
-import { loggedInWorkspaces } from './blaxel/config-text.ts'
 import { hashSecret, secretOf } from './blaxel/credential.ts'
 import { configPath, enter } from './blaxel/login-ledger.ts'
-import { DEFAULT_ORIGIN_URL, type Origin } from './blaxel/origin.ts'
 import { openSession, type Session } from './blaxel/session.ts'
 import { login } from './cli/bl.ts'
 import { install, type Installation } from './cli/install.ts'
 import type { Platform } from './cli/platform.ts'
 import { stagingDirectory } from './cli/tool-cache.ts'
 import { settingsInCheckout, type CheckoutSetting } from './github/checkout.ts'
-import type { Access, Inputs, SessionAccess } from './github/inputs.ts'
+import type { Inputs, SessionAccess } from './github/inputs.ts'
 import { blaxelDirectory, type Machine } from './github/machine.ts'
 import type { Runner } from './github/runner.ts'
+import {
+  announceSession,
+  handOverCli,
+  handOverNothing,
+  handOverSession,
+  rfc3339,
+  type HandOverEdges,
+} from './hand-over.ts'
 import { directoryNames, type KeyState, type State } from './state.ts'
 
 /** Everything that the main step does to the world goes through these. */
-export interface MainEdges {
-  readonly runner: Runner
-  readonly machine: Machine
+export interface MainEdges extends HandOverEdges {
   readonly platform: Platform
   readonly http: Http
   readonly run: Run
   /** Random, 32 hex digits: the name of this use. */
   readonly use: string
-  /** The job's environment as the step found it, to see which variables must be overridden. */
-  readonly ambient: Readonly<Record<string, string | undefined>>
   readonly signal: AbortSignal
 }
 
@@ -64,11 +66,11 @@ export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
     if (access.login) await timed('login', edges, () => logIn(access, session, installation, notebook, edges))
     announceSession(access, session, runner)
     if (!access.logout) keepKey(session, notebook, runner)
-    handOnCli(installation, edges)
-    handOnSession(access, session, edges)
+    handOverCli(installation, edges)
+    handOverSession(access, session, edges)
   } else {
-    handOnCli(installation, edges)
-    await handOnNothing(access, edges)
+    handOverCli(installation, edges)
+    await handOverNothing(access, edges)
   }
 }
 
@@ -229,94 +231,6 @@ function keepKey({ expiresAt }: Session, notebook: Notebook, runner: Runner): vo
 /** By this machine's clock a token may look expired that the API takes. */
 function notAfter({ expiresAt }: Session): number {
   return expiresAt !== undefined && expiresAt > Date.now() ? expiresAt : Date.now() + LASTING_LOGIN_MS
-}
-
-function announceSession({ workspace, login: loggedIn }: SessionAccess, session: Session, runner: Runner): void {
-  const what = loggedIn ? `Logged in to workspace ${workspace}` : `Opened a session for workspace ${workspace}`
-  const until = session.expiresAt === undefined ? '' : ` that expires ${rfc3339(session.expiresAt)}`
-  runner.info(`${what} with ${TOKEN_NAME[session.type]}${until}`)
-  if (session.isShortLived) return
-  runner.notice(
-    'The session token is the API key itself, which does not expire: it stands in the environment and config of this job until it ends. For a short-lived token use client-id and client-secret of a service account, or add service-account to mint a key that is revoked after the job.',
-  )
-}
-
-const TOKEN_NAME: Readonly<Record<Session['type'], string>> = {
-  oauth: 'an OAuth token',
-  'service-account-key': 'a service account key',
-  'api-key': 'an API key',
-}
-
-function handOnCli(installation: Installation, { runner }: MainEdges): void {
-  runner.addPath(dirname(installation.path))
-  runner.setOutput('version', installation.version)
-  runner.setOutput('path', installation.path)
-  runner.setOutput('cache-hit', String(installation.cacheHit))
-  runner.setOutput('verified-by', installation.verifiedBy)
-}
-
-function handOnSession(access: SessionAccess, session: Session, edges: MainEdges): void {
-  const { runner } = edges
-  runner.setOutput('workspace', access.workspace)
-  runner.setOutput('authenticated', 'true')
-  runner.setOutput('token', session.token)
-  runner.setOutput('token-type', session.type)
-  runner.setOutput('token-expires-at', session.expiresAt === undefined ? '' : rfc3339(session.expiresAt))
-  if (!access.exportEnv) return
-  const variables: [string, string][] = [
-    ['BL_WORKSPACE', access.workspace],
-    ['BL_API_KEY', session.token],
-    ...(session.isShortLived ? [['BL_TOKEN', session.token] satisfies [string, string]] : []),
-    ...originVariables(access.origin, edges.ambient),
-  ]
-  for (const [name, value] of variables) runner.exportVariable(name, value)
-  runner.info(`Exported ${enumerate(variables.map(([name]) => name))} to later steps`)
-}
-
-/** The API as resolved, where later steps would otherwise assume another one. */
-function originVariables(origin: Origin, ambient: MainEdges['ambient']): [string, string][] {
-  const isDefault = origin.url === DEFAULT_ORIGIN_URL
-  const url =
-    isDefault && (ambient.BL_API_URL ?? '') === '' ? [] : [['BL_API_URL', origin.url] satisfies [string, string]]
-  // Without BL_ENV=prod an entry of another environment in the config would send requests elsewhere.
-  const name = origin.environment ?? (isDefault ? 'prod' : undefined)
-  const environment =
-    name === undefined || (name === 'prod' && (ambient.BL_ENV ?? '') === '')
-      ? []
-      : [['BL_ENV', name] satisfies [string, string]]
-  return [...url, ...environment]
-}
-
-async function handOnNothing(access: Access, { runner, machine }: MainEdges): Promise<void> {
-  runner.setOutput('workspace', '')
-  runner.setOutput('authenticated', 'false')
-  runner.setOutput('token', '')
-  runner.setOutput('token-type', '')
-  runner.setOutput('token-expires-at', '')
-  if (access.kind !== 'session' && access.notice !== undefined) runner.notice(access.notice)
-  if (access.kind !== 'skipped') return
-  const workspaces = await machineLogins(machine)
-  if (workspaces.length === 0) return
-  runner.warning(
-    `This machine is logged in to ${enumerate(workspaces)} by a config of its own, which bl uses in this job: a pull request from a fork can so act there. Log it out, or keep such jobs off this runner.`,
-  )
-}
-
-async function machineLogins(machine: Machine): Promise<string[]> {
-  try {
-    const { content } = await readConfig(configPath(blaxelDirectory(machine)))
-    return content.kind === 'present' ? loggedInWorkspaces(content.text) : []
-  } catch {
-    return [] // a config that we can't read is none that we could warn of
-  }
-}
-
-function enumerate(names: readonly string[]): string {
-  return names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names.at(-1) ?? ''}`
-}
-
-function rfc3339(ms: number): string {
-  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
 }
 
 async function timed<T>(phase: string, { runner }: MainEdges, work: () => Promise<T>): Promise<T> {
