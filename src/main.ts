@@ -9,7 +9,7 @@ import { together } from './base/together.ts'
 import { createApi } from './blaxel/api.ts'
 import { readConfig } from './blaxel/config-file.ts'
 import { hashSecret, secretOf } from './blaxel/credential.ts'
-import { configPath, enter } from './blaxel/login-ledger.ts'
+import { configPath, enter, isLoggedIn } from './blaxel/login-ledger.ts'
 import { openSession, type Session } from './blaxel/session.ts'
 import { login } from './cli/bl.ts'
 import { install, type Installation } from './cli/install.ts'
@@ -194,15 +194,18 @@ async function logIn(
   const { runner, machine, run, signal } = edges
   const { workspace, origin, credential } = access
   const directory = blaxelDirectory(machine)
-  const madeDirectory = statIfThere(directory) === undefined
   const entry = await login(
     installation.path,
     { workspace, token: session.token, apiUrl: origin.url, environment: origin.environment },
     { run, childEnv: machine.childEnv, scratch: notebook.state().scratch },
     signal,
   )
-  if (access.logout)
-    notebook.note({ login: { directory, madeDirectory, workspace, tokenHash: hashSecret(session.token) } })
+  const madeDirectory = statIfThere(directory) === undefined
+  if (access.logout) {
+    const wasThere = await isLoggedIn(directory, entry)
+    const tokenHash = hashSecret(session.token)
+    notebook.note({ login: { directory, madeDirectory, workspace, tokenHash, ...(wasThere ? { wasThere } : {}) } })
+  }
   const use = {
     id: edges.use,
     origin: origin.url,

@@ -44,9 +44,9 @@ export async function post(saved: string, apiKey: string | undefined, edges: Pos
 type Others = 'none' | 'some' | 'unknown'
 
 async function logOut(login: LoginState, { use }: State, { runner, signal }: PostEdges): Promise<Others> {
-  const { directory, madeDirectory, workspace, tokenHash } = login
+  const { directory, workspace } = login
   try {
-    const { workspaceInUse } = await leave(directory, { id: use, workspace, tokenHash, madeDirectory }, signal)
+    const { workspaceInUse } = await leave(directory, { id: use, ...login }, signal)
     runner.info(`Logged out of workspace ${workspace}`)
     return workspaceInUse ? 'some' : 'none'
   } catch (error) {

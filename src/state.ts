@@ -26,6 +26,8 @@ export interface LoginState {
   readonly workspace: string
   /** SHA-256 of the session token, in hex */
   readonly tokenHash: string
+  /** A login with the same token stood in the config before: the machine's own, by the same key. */
+  readonly wasThere?: true
 }
 
 /** A key that may have been minted. */
@@ -75,12 +77,13 @@ function isState(value: unknown): value is State {
 
 function isLogin(value: unknown): value is LoginState {
   if (!isObject(value)) return false
-  const { directory, madeDirectory, workspace, tokenHash } = value
+  const { directory, madeDirectory, workspace, tokenHash, wasThere } = value
   return (
     isPathTo(directory, '.blaxel') &&
     typeof madeDirectory === 'boolean' &&
     isWorkspaceName(workspace) &&
-    isHex(tokenHash, 64)
+    isHex(tokenHash, 64) &&
+    (wasThere === undefined || wasThere === true)
   )
 }
 

@@ -207,19 +207,23 @@ async function writeBeside(temporary: string, { text, mode }: ConfigContent & { 
 }
 
 async function overtaken(path: string, was: ConfigSnapshot, old: FileHandle | undefined): Promise<Replacement> {
-  if (!was.stats || !old) return { kind: 'replaced' }
-  const changed = (stats: BigIntStats) => stats.size !== was.stats?.size || stats.mtimeNs !== was.stats.mtimeNs
-  if (!changed(await old.stat({ bigint: true }))) return { kind: 'replaced' }
+  if (was.content.kind === 'absent' || !old) return { kind: 'replaced' }
+  // Not by its time: two writes may share one tick of the file system's clock.
+  if ((await textOf(old)) === was.content.text) return { kind: 'replaced' }
   const givesUpAt = Date.now() + SETTLING_MS
   for (;;) {
     await pause(LOOK_AGAIN_MS)
-    const { buffer, bytesRead } = await old.read({ buffer: Buffer.alloc(LARGEST_BYTES), position: 0 })
-    const text = buffer.subarray(0, bytesRead).toString('utf8')
+    const text = await textOf(old)
     if (text !== '' && unfitness(path, text) === undefined) {
-      return { kind: 'overtaken', content: { kind: 'present', text, mode: modeOf(was.stats) } }
+      return { kind: 'overtaken', content: { kind: 'present', text, mode: was.content.mode } }
     }
     if (Date.now() > givesUpAt) return { kind: 'replaced' }
   }
+}
+
+async function textOf(file: FileHandle): Promise<string> {
+  const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(LARGEST_BYTES), position: 0 })
+  return buffer.subarray(0, bytesRead).toString('utf8')
 }
 
 /** Tells texts apart without keeping them. */

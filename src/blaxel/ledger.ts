@@ -26,6 +26,17 @@ export interface Ledger {
   readonly madeDirectory: boolean
   /** Oldest first. */
   readonly uses: readonly Use[]
+  /** Logins that were taken out a moment ago: who read the config before may write it with them. */
+  readonly gone: readonly GoneLogin[]
+}
+
+/** A login that is no longer in the config, without its token. */
+export interface GoneLogin {
+  readonly workspace: string
+  /** SHA-256 of the session token, in hex */
+  readonly tokenHash: string
+  /** ms since the epoch: how long it is looked for */
+  readonly until: number
 }
 
 const SCHEMA = 1
@@ -73,7 +84,7 @@ export function parseLedger(text: string): Parsed {
     return { kind: 'damaged' }
   }
   if (!isObject(value)) return { kind: 'damaged' }
-  const { schema, base, written, previous, madeDirectory, uses } = value
+  const { schema, base, written, previous, madeDirectory, uses, gone } = value
   if (typeof schema === 'number' && schema !== SCHEMA) return { kind: 'other-version', schema }
   const isWhole =
     schema === SCHEMA &&
@@ -81,9 +92,10 @@ export function parseLedger(text: string): Parsed {
     typeof written === 'string' &&
     typeof previous === 'string' &&
     typeof madeDirectory === 'boolean' &&
-    Array.isArray(uses) &&
-    uses.every(isUse)
-  return isWhole ? { kind: 'known', ledger: { base, written, previous, madeDirectory, uses } } : { kind: 'damaged' }
+    isListOf(uses, isUse) &&
+    isListOf(gone, isGoneLogin)
+  if (!isWhole) return { kind: 'damaged' }
+  return { kind: 'known', ledger: { base, written, previous, madeDirectory, uses, gone } }
 }
 
 function isContent(value: unknown): value is ConfigContent {
@@ -117,6 +129,12 @@ function isUse(value: unknown): value is Use {
   )
 }
 
+function isGoneLogin(value: unknown): value is GoneLogin {
+  if (!isObject(value)) return false
+  const { workspace, tokenHash, until } = value
+  return isWorkspaceName(workspace) && typeof tokenHash === 'string' && Number.isFinite(until)
+}
+
 function isEntry(value: unknown): value is LoginEntry {
   if (!isObject(value)) return false
   const { name, id, env, apiKey } = value
@@ -126,6 +144,10 @@ function isEntry(value: unknown): value is LoginEntry {
     (id === undefined || isId(id)) &&
     (env === undefined || isEnvironmentName(env))
   )
+}
+
+function isListOf<T>(value: unknown, isOne: (value: unknown) => value is T): value is T[] {
+  return Array.isArray(value) && value.every(isOne)
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -1,11 +1,11 @@
-import { rmdirSync, rmSync } from 'node:fs'
+import { readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { SetupError } from '../base/errors.ts'
 import { statIfThere } from '../base/files.ts'
 import { fingerprint, readConfig, replaceConfig, type ConfigContent } from './config-file.ts'
 import { findLogin, render, subtract, type LoginEntry } from './config-text.ts'
 import { hashSecret } from './credential.ts'
-import { readLedger, removeLedger, writeLedger, type Ledger, type Use } from './ledger.ts'
+import { readLedger, removeLedger, writeLedger, type GoneLogin, type Ledger, type Use } from './ledger.ts'
 import { holdLock, type HeldLock } from './machine-lock.ts'
 
 /** Where the CLI keeps its logins, and where ours are remembered beside them. */
@@ -35,6 +35,9 @@ export interface Entered {
   readonly sharedWithOtherCredential: boolean
 }
 
+/** So long after its end a login is still recognised in what somebody writes who has read the config before. */
+const GONE_MS = 60_000
+
 /** Changing the config goes on this long where others keep changing it too. */
 const SETTLING_MS = 10_000
 
@@ -61,7 +64,7 @@ export async function enter(
     const ledger = await settle(
       paths,
       login.id,
-      keep ? { kind: 'keep', login } : { kind: 'add', login, madeDirectory },
+      keep ? { kind: 'keep', login } : { kind: 'add', login, madeDirectory: madeDirectory || lock.madeDirectory },
       signal,
     )
     if (ledger.uses.length === 0) removeTraces(paths, ledger.madeDirectory, lock)
@@ -86,6 +89,8 @@ export interface LeavingUse {
   /** SHA-256 of the session token, in hex */
   readonly tokenHash: string
   readonly madeDirectory: boolean
+  /** The very same login stood in the config before: where the ledger does not know of ours, it is the machine's. */
+  readonly wasThere?: true
 }
 
 export interface Left {
@@ -101,7 +106,8 @@ export interface Left {
 export async function leave(directory: string, use: LeavingUse, signal: AbortSignal): Promise<Left> {
   const paths = pathsIn(directory)
   removeTemporary(paths, use.id)
-  if (statIfThere(paths.ledger) === undefined && !isOurs(await currentLogin(paths, use), use)) {
+  const isMarked = [paths.ledger, paths.lock].some((path) => statIfThere(path) !== undefined)
+  if (!isMarked && !isOurs(await loginIn(paths.config, use.workspace), use)) {
     if (use.madeDirectory) removeIfEmpty(paths.directory)
     return { workspaceInUse: false }
   }
@@ -112,13 +118,21 @@ export async function leave(directory: string, use: LeavingUse, signal: AbortSig
   })
 }
 
-async function currentLogin(paths: LoginPaths, use: LeavingUse): Promise<LoginEntry | undefined> {
-  const { content } = await readConfig(paths.config)
-  return content.kind === 'present' ? findLogin(content.text, use.workspace) : undefined
+/**
+ * Whether the config has a login with this very token already.
+ * @param directory `~/.blaxel`
+ */
+export async function isLoggedIn(directory: string, { name, apiKey }: LoginEntry): Promise<boolean> {
+  return (await loginIn(configPath(directory), name))?.apiKey === apiKey
+}
+
+async function loginIn(config: string, workspace: string): Promise<LoginEntry | undefined> {
+  const { content } = await readConfig(config)
+  return content.kind === 'present' ? findLogin(content.text, workspace) : undefined
 }
 
 function isOurs(entry: LoginEntry | undefined, use: LeavingUse): entry is LoginEntry {
-  return entry !== undefined && hashSecret(entry.apiKey) === use.tokenHash
+  return entry !== undefined && use.wasThere !== true && hashSecret(entry.apiKey) === use.tokenHash
 }
 
 type Change =
@@ -139,6 +153,7 @@ async function settle(paths: LoginPaths, id: string, change: Change, signal: Abo
   // Whoever changes the config meanwhile may have read it while it held the logins that go now.
   const known = ledger.uses.map(({ entry }) => entry)
   for (const use of ledger.uses.filter((use) => !isLive(use))) removeTemporary(paths, use.id)
+  removeAbandoned(paths)
   for (;;) {
     signal.throwIfAborted()
     ledger = changed({ ...ledger, base: absorbed(ledger, current, known) }, change)
@@ -157,7 +172,7 @@ async function settle(paths: LoginPaths, id: string, change: Change, signal: Abo
 }
 
 function firstLedger(base: ConfigContent): Ledger {
-  return { base, written: '', previous: '', madeDirectory: false, uses: [] }
+  return { base, written: '', previous: '', madeDirectory: false, uses: [], gone: [] }
 }
 
 /** The base, with the change of anybody who has written the config since we did. */
@@ -165,14 +180,30 @@ function absorbed(ledger: Ledger, current: ConfigContent, known: readonly LoginE
   const { base, written, previous } = ledger
   if ([written, previous, fingerprint(base)].includes(fingerprint(current))) return base
   if (current.kind === 'absent') return current
-  const text = subtract(current.text, base.kind === 'present' ? base.text : undefined, known)
+  const ours = [...known, ...goneLoginsIn(current.text, ledger.gone)]
+  const text = subtract(current.text, base.kind === 'present' ? base.text : undefined, ours)
   // Our own mode is 0600; a stranger who keeps it says nothing about the mode that the file had before.
   return content(text, base.kind === 'present' && current.mode === 0o600 ? base.mode : current.mode)
 }
 
+/** The logins of jobs that have ended that somebody has put back unawares. */
+function goneLoginsIn(text: string, gone: readonly GoneLogin[]): LoginEntry[] {
+  return gone.flatMap(({ workspace, tokenHash }) => {
+    const login = findLogin(text, workspace)
+    return login && hashSecret(login.apiKey) === tokenHash ? [login] : []
+  })
+}
+
+function goneLogin({ entry }: Use): GoneLogin {
+  return { workspace: entry.name, tokenHash: hashSecret(entry.apiKey), until: Date.now() + GONE_MS }
+}
+
 /** The ledger after the change. To be made any number of times. */
-function changed(ledger: Ledger, change: Change): Ledger {
-  const uses = ledger.uses.filter(isLive)
+function changed(before: Ledger, change: Change): Ledger {
+  const isLeaving = (use: Use) => !isLive(use) || (change.kind === 'leave' && use.id === change.use.id)
+  const uses = before.uses.filter((use) => !isLeaving(use))
+  const stillGone = before.gone.filter(({ until }) => until > Date.now())
+  const ledger = { ...before, gone: [...stillGone, ...before.uses.filter(isLeaving).map(goneLogin)] }
   switch (change.kind) {
     case 'add': {
       const others = uses.filter(({ id }) => id !== change.login.id)
@@ -183,12 +214,12 @@ function changed(ledger: Ledger, change: Change): Ledger {
       const text = render(base.kind === 'present' ? base.text : undefined, [change.login])
       return { ...ledger, uses, base: content(text, base.kind === 'present' ? base.mode : 0o600) }
     }
-    case 'leave':
-      return {
-        ...ledger,
-        uses: uses.filter(({ id }) => id !== change.use.id),
-        base: withoutLost(ledger.base, change.use),
-      }
+    case 'leave': {
+      const { id, tokenHash } = change.use
+      const isKnown =
+        before.uses.some((use) => use.id === id) || before.gone.some((login) => login.tokenHash === tokenHash)
+      return { ...ledger, uses, base: isKnown ? ledger.base : withoutLost(ledger.base, change.use) }
+    }
   }
 }
 
@@ -244,6 +275,12 @@ function removeTemporary(paths: LoginPaths, id: string): void {
   }
 }
 
+/** What a kill has left: these are only written under the lock, so under it nobody else's can be in the making. */
+function removeAbandoned({ directory }: LoginPaths): void {
+  const names = readdirSync(directory).filter((name) => /^(config\.yaml\.setup-bl-|setup-bl\.json\.)/.test(name))
+  for (const name of names) rmSync(join(directory, name), { force: true })
+}
+
 function temporaryConfig(paths: LoginPaths, id: string): string {
   return `${paths.config}.setup-bl-${id}`
 }
@@ -257,6 +294,10 @@ async function locked<T>(
   const lock = await holdLock(paths.lock, id, signal)
   try {
     return await work(lock)
+  } catch (error) {
+    // Without a ledger nobody needs the lock.
+    if (statIfThere(paths.ledger) === undefined) lock.removeFile(() => undefined)
+    throw error
   } finally {
     lock.release()
   }

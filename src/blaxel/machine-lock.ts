@@ -1,14 +1,16 @@
 import { randomInt } from 'node:crypto'
-import { closeSync, linkSync, lstatSync, mkdirSync, openSync, rmSync } from 'node:fs'
+import { closeSync, linkSync, lstatSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
 import { sleep } from '../base/deadline.ts'
-import { codeOf, SetupError } from '../base/errors.ts'
+import { codeOf, messageOf, SetupError } from '../base/errors.ts'
 import { refuseStrangeFile } from '../base/files.ts'
 
 /** A lock that this process holds. */
 export interface HeldLock {
+  /** The lock's directory was not there and was made for it. */
+  readonly madeDirectory: boolean
   /** Takes the lock's file away and does something more right then; whoever waits for it makes a new one. */
   removeFile(andThen: () => void): void
   release(): void
@@ -29,11 +31,15 @@ const WHAT = 'the lock by which jobs on this machine take turns'
  */
 export async function holdLock(path: string, id: string, signal: AbortSignal): Promise<HeldLock> {
   const givesUpAt = Date.now() + DEADLINE_MS
+  let madeDirectory = false
+  const makeDirectory = () => {
+    if (mkdirSync(dirname(path), { recursive: true, mode: 0o700 }) !== undefined) madeDirectory = true
+  }
   for (;;) {
-    const lock = openLock(path, id)
+    const lock = openLock(path, id, makeDirectory)
     if (lock) {
       const held = await waitFor(lock, path, givesUpAt, signal)
-      if (held) return held
+      if (held) return { ...held, madeDirectory }
     }
     // Somebody has removed the file meanwhile.
     if (Date.now() > givesUpAt) throw heldTooLong(path)
@@ -46,9 +52,9 @@ interface OpenLock {
 }
 
 /** Opens the file that is there, or makes it. Undefined where it vanished in between. */
-function openLock(path: string, id: string): OpenLock | undefined {
+function openLock(path: string, id: string, makeDirectory: () => void): OpenLock | undefined {
   try {
-    const inode = inodeOf(path) ?? createLock(path, `${path}.${id}`)
+    const inode = inodeOf(path) ?? createLock(path, `${path}.${id}`, makeDirectory)
     if (inode === undefined) return undefined
     // mode=rw: a plain open would make an empty file, which is no lock.
     const db = new DatabaseSync(new URL(`${pathToFileURL(path).href}?mode=rw`), { timeout: 0 })
@@ -66,7 +72,7 @@ async function waitFor(
   path: string,
   givesUpAt: number,
   signal: AbortSignal,
-): Promise<HeldLock | undefined> {
+): Promise<Omit<HeldLock, 'madeDirectory'> | undefined> {
   try {
     while (inodeOf(path) === inode) {
       if (tryLock(db)) {
@@ -86,7 +92,7 @@ async function waitFor(
   }
 }
 
-function heldLock(db: DatabaseSync, path: string): HeldLock {
+function heldLock(db: DatabaseSync, path: string): Omit<HeldLock, 'madeDirectory'> {
   let onRelease: (() => void) | undefined
   return {
     // Windows removes no open file: there it goes on release, unless somebody else has it open by then.
@@ -112,9 +118,9 @@ function tryLock(db: DatabaseSync): boolean {
 }
 
 /** Made whole beside its place and linked there: nobody sees half a file, and of two makers one wins. */
-function createLock(path: string, temporary: string): bigint | undefined {
+function createLock(path: string, temporary: string, makeDirectory: () => void): bigint | undefined {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    makeDirectory()
     rmSync(temporary, { force: true })
     closeSync(openSync(temporary, 'wx', 0o600))
     const db = new DatabaseSync(temporary)
@@ -123,11 +129,18 @@ function createLock(path: string, temporary: string): bigint | undefined {
     linkSync(temporary, path)
   } catch (error) {
     // The last one out has removed the directory under our hands, or another maker was first.
-    if (!['ENOENT', 'EEXIST'].includes(codeOf(error)) && sqliteCode(error) !== SQLITE_CANTOPEN) throw error
+    const isRace = ['ENOENT', 'EEXIST'].includes(codeOf(error)) || sqliteCode(error) === SQLITE_CANTOPEN
+    if (!isRace || isBlocked(dirname(path))) throw sqliteCode(error) === undefined ? error : notMade(path, error)
   } finally {
     removeQuietly(temporary)
   }
   return inodeOf(path)
+}
+
+/** Something else stands where the directory belongs, such as a link to nowhere. */
+function isBlocked(directory: string): boolean {
+  const there = lstatSync(directory, { throwIfNoEntry: false })
+  return there?.isDirectory() === false && !statSync(directory, { throwIfNoEntry: false })?.isDirectory()
 }
 
 function inodeOf(path: string): bigint | undefined {
@@ -156,6 +169,14 @@ function heldTooLong(path: string): SetupError {
   return new SetupError(
     `Other jobs have held ${path} for ${DEADLINE_MS / 1000} s; it is ${WHAT}.`,
     'Look for a stopped process that has it open (fuser), and run the job again.',
+  )
+}
+
+function notMade(path: string, cause: unknown): SetupError {
+  return new SetupError(
+    `${path} can't be made (${messageOf(cause)}); it is ${WHAT}.`,
+    "Make room on the runner's disk, or set 'login: false'.",
+    { cause },
   )
 }
 

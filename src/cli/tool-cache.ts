@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { codeOf } from '../base/errors.ts'
@@ -97,6 +97,8 @@ export async function publish(
   unusable: CacheRecord | undefined,
 ): Promise<void> {
   await mkdir(dirname(entry.directory), { recursive: true })
+  // A file or a link to nowhere is nobody's entry. A directory is not removed so.
+  if (!isDirectory(entry.directory)) await rm(entry.directory, { force: true }).catch(() => undefined)
   try {
     await renamePatiently(staged, entry.directory)
   } catch (error) {
@@ -107,6 +109,10 @@ export async function publish(
     if (!isSame || unusable !== undefined) await replaceFiles(staged, entry)
   }
   await writeFile(entry.marker, '')
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 }
 
 async function replaceFiles(staged: string, entry: CacheEntry): Promise<void> {

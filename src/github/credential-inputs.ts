@@ -135,3 +135,14 @@ export function secretFault(value: string): string | undefined {
   if (!/^[!-~]*$/.test(value)) return 'holds a blank, a control character or a letter outside ASCII'
   return value.length < SHORTEST_SECRET ? `is shorter than ${SHORTEST_SECRET} characters` : undefined
 }
+
+/** The secret with which the post step may revoke a key: from the inputs alone, for the environment is others' to change. */
+export function readRevocationKey(source: {
+  readonly get: Get
+  readonly hide: (secret: string) => void
+}): string | undefined {
+  const key = source.get('api-key') || source.get('apikey')
+  if (secretFault(key) !== undefined) return undefined
+  source.hide(key)
+  return key
+}

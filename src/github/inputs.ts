@@ -65,14 +65,6 @@ export function readInputs(source: InputSource): Inputs {
   return { version, checksum, releases, access, warnings: [...warnings, ...environmentWarnings(source.env)] }
 }
 
-/** The secret with which the post step may revoke a key: from the inputs alone, for the environment is others' to change. */
-export function readRevocationKey(source: Pick<InputSource, 'get' | 'hide'>): string | undefined {
-  const key = source.get('api-key') || source.get('apikey')
-  if (secretFault(key) !== undefined) return undefined
-  source.hide(key)
-  return key
-}
-
 interface Options {
   readonly login: boolean
   readonly exportEnv: boolean
@@ -233,7 +225,7 @@ function hideSecrets({ get, env, hide, redact }: InputSource): void {
   const decoded = decodeClientCredentials(pair)
   const clients = [{ clientId: get('client-id'), clientSecret: get('client-secret') }, ...(decoded ? [decoded] : [])]
   const pairs = clients
-    .filter(({ clientSecret }) => clientSecret !== '')
+    .filter(({ clientSecret }) => secretFault(clientSecret) === undefined)
     .flatMap(({ clientId, clientSecret }) => [
       clientSecret,
       ...(clientId === '' ? [] : [`${clientId}:${clientSecret}`]),
