@@ -2,7 +2,6 @@ import { SetupError, messageOf } from '../base/errors.ts'
 import { AmbiguousMint, type BlaxelApi, type WorkspaceAnswer } from './api.ts'
 import type { Credential } from './credential.ts'
 import { DEFAULT_ORIGIN_URL } from './origin.ts'
-import { isToken } from './values.ts'
 
 export type TokenType = 'oauth' | 'service-account-key' | 'api-key'
 
@@ -53,31 +52,14 @@ async function obtain(credential: Credential, api: BlaxelApi, edges: SessionEdge
     case 'service-account':
       return mint(credential, api, edges)
     case 'jwt':
-      return given(credential.jwt, 'oauth', credential.expiresAt, true, credential.source)
+      return { token: credential.jwt, type: 'oauth', expiresAt: credential.expiresAt, isShortLived: true }
     case 'earlier-session': {
       const type = credential.isJwt ? 'oauth' : 'service-account-key'
-      return given(credential.token, type, credential.expiresAt, true, credential.source)
+      return { token: credential.token, type, expiresAt: credential.expiresAt, isShortLived: true }
     }
     case 'api-key':
-      return given(credential.apiKey, 'api-key', undefined, false, credential.source)
+      return { token: credential.apiKey, type: 'api-key', expiresAt: undefined, isShortLived: false }
   }
-}
-
-/** A token that is used as it was given must also survive the CLI's config, which escapes nothing. */
-function given(
-  token: string,
-  type: TokenType,
-  expiresAt: number | undefined,
-  isShortLived: boolean,
-  source: string,
-): Session {
-  if (!isToken(token)) {
-    throw new SetupError(
-      `The value of ${source} holds quotes, a backslash or characters that no Blaxel key has.`,
-      'Check that the secret was pasted whole and without quotes around it.',
-    )
-  }
-  return { token, type, expiresAt, isShortLived }
 }
 
 type ServiceAccount = Credential & { kind: 'service-account' }

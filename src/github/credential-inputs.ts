@@ -1,7 +1,7 @@
 import { SetupError } from '../base/errors.ts'
 import { excerpt } from '../base/redact.ts'
 import { decodeClientCredentials, parseJwt, type Credential, type Lifetime } from '../blaxel/credential.ts'
-import { isId } from '../blaxel/values.ts'
+import { isId, isToken } from '../blaxel/values.ts'
 
 type Get = (name: string) => string
 
@@ -40,7 +40,7 @@ function apiKeyInput(get: Get): NamedSecret {
   }
   const name = current !== '' || old === '' ? 'api-key' : 'apikey'
   const value = current || old
-  if (value !== '') refuseBadSecret(value, `The input ${name}`)
+  if (value !== '') refuseBadKey(value, `The input ${name}`)
   return { name, value }
 }
 
@@ -111,7 +111,7 @@ export function credentialFromEnvironment(env: Readonly<Record<string, string | 
   }
   const key = (env.BL_API_KEY ?? '').trim()
   if (key === '') return undefined
-  refuseBadSecret(key, 'BL_API_KEY in the environment')
+  refuseBadKey(key, 'BL_API_KEY in the environment')
   if (key !== (env.BL_TOKEN ?? '').trim()) return keyCredential(key, 'BL_API_KEY')
   const jwt = parseJwt(key)
   return {
@@ -121,6 +121,16 @@ export function credentialFromEnvironment(env: Readonly<Record<string, string | 
     expiresAt: jwt?.expiresAt,
     isJwt: jwt !== undefined,
   }
+}
+
+/** A key may stand in the CLI's config, which escapes nothing. */
+function refuseBadKey(value: string, source: string): void {
+  refuseBadSecret(value, source)
+  if (isToken(value)) return
+  throw new SetupError(
+    `${source} holds a quote or a backslash, or is longer than 8,192 characters, which no Blaxel key is.`,
+    'Check that the secret was pasted whole, alone and without quotes around it.',
+  )
 }
 
 function refuseBadSecret(value: string, source: string): void {
