@@ -58,7 +58,7 @@ describe('a download is tried again', () => {
   })
 })
 
-describe('an archive without end', () => {
+describe('threat 50: an archive without end', () => {
   test('is given up at 200 MB', async () => {
     world.sandbox.intercept({ host: ASSETS, path: ANY, answer: { kind: 'endless' } })
     expect(errors(await use())).toEqual([expect.stringContaining('larger than 200 MB')])

@@ -13,9 +13,9 @@ beforeEach(async () => {
 afterEach(() => world.close())
 
 /** A machine that differs in its network settings. */
-function machineWith(change: Record<string, string>, without: readonly string[] = []): Promise<Machine> {
+async function machineWith(change: Record<string, string>, without: readonly string[] = []): Promise<Machine> {
   const env = Object.entries({ ...world.sandbox.env, ...change }).filter(([name]) => !without.includes(name))
-  return createMachine({ root: world.sandbox.root, env: Object.fromEntries(env) })
+  return world.secrets.watch(await createMachine({ root: world.sandbox.root, env: Object.fromEntries(env) }))
 }
 
 function fromMirror(machine: Machine): Promise<StepResult> {

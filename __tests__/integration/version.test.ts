@@ -192,7 +192,7 @@ describe('version-file', () => {
     ['.bl-version', '\n\n', '.bl-version is empty'],
     ['.bl-version', '9.9.1\n9.9.2\n', '.bl-version, line 2: a second version'],
     ['.bl-version', '^9.9.1\n', '.bl-version, line 1, holds no exact version'],
-    ['.bl-version', '0.1.17\n', "The version in .bl-version, line 1, is '0.1.17'"],
+    ['.bl-version', '0.1.17\n', '.bl-version, line 1, names an older version'],
   ])('%s: %j is an error that names the place', async (name, text, message) => {
     write(name, text)
     const step = await use({ 'version-file': name })

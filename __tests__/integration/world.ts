@@ -4,6 +4,7 @@ import { dirname, join, relative } from 'node:path'
 import type { StepResult } from '../../sandbox/job.ts'
 import { createMachine, type Machine } from '../../sandbox/machine.ts'
 import { openSandbox, type Sandbox, type SandboxOptions } from '../../sandbox/sandbox.ts'
+import { createSecretScan, type SecretScan } from './secrets.ts'
 
 /** A sandbox with one credential of each kind, and one machine in it. */
 export interface World {
@@ -11,6 +12,8 @@ export interface World {
   readonly machine: Machine
   /** Another machine behind the same proxy. */
   newMachine(runnerEnvironment?: Machine['runnerEnvironment']): Promise<Machine>
+  /** Looks for long-lived secrets in all that main and post leave behind, on every machine of this world. */
+  readonly secrets: SecretScan
   /** The config of the CLI on a machine. */
   readonly config: ConfigFile
   close(): Promise<void>
@@ -31,10 +34,26 @@ export async function openWorld(options: SandboxOptions = {}): Promise<World> {
   const sandbox = await openSandbox(options)
   sandbox.blaxel.addClient(CLIENT_ID, CLIENT_SECRET, { workspaces: ['acme', 'beta'] })
   sandbox.blaxel.addApiKey(API_KEY, { workspaces: ['acme', 'beta'], mayMintFor: [CLIENT_ID] })
-  const newMachine = (runnerEnvironment: Machine['runnerEnvironment'] = 'github-hosted') =>
-    createMachine({ root: sandbox.root, env: sandbox.env, runnerEnvironment })
+  const secrets = createSecretScan(() => sandbox.github.invocations())
+  for (const secret of [API_KEY, CLIENT_SECRET]) secrets.add(secret)
+  const newMachine = async (runnerEnvironment: Machine['runnerEnvironment'] = 'github-hosted') =>
+    secrets.watch(await createMachine({ root: sandbox.root, env: sandbox.env, runnerEnvironment }))
   const machine = await newMachine()
-  return { sandbox, machine, newMachine, config: configOf(machine), close: () => sandbox.close() }
+  const close = async () => {
+    await sandbox.close()
+    secrets.assertClean()
+  }
+  return { sandbox, machine, newMachine, secrets, config: configOf(machine), close }
+}
+
+/** A world of its own for each test of a table, so that the tests can run at the same time. */
+export async function inWorld(work: (world: World) => Promise<void>): Promise<void> {
+  const world = await openWorld()
+  try {
+    await work(world)
+  } finally {
+    await world.close()
+  }
 }
 
 export interface ConfigFile {

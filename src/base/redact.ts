@@ -98,7 +98,12 @@ function harmless(text: string): string {
 
 /** Foreign text (a server's, a program's) as part of a message: on one line, at most 300 characters. */
 export function excerpt(text: string): string {
-  const line = harmless(text).replace(/\s+/g, ' ')
-  // A secret that was cut through would not be recognised any more.
-  return line.length <= LONGEST_EXCERPT ? line : `${line.slice(0, LONGEST_EXCERPT).replace(/\S*$/, '')}…`
+  const line = text.replace(/\s+/g, ' ')
+  const whole = harmless(line)
+  if (whole.length <= LONGEST_EXCERPT) return whole
+  // Cut between words: a secret that was cut through would not be recognised any more, and none holds a blank.
+  let cut = line.slice(0, LONGEST_EXCERPT)
+  do cut = cut.replace(/\S*\s*$/, '')
+  while (harmless(cut).length > LONGEST_EXCERPT)
+  return `${harmless(cut)}…`
 }

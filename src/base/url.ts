@@ -29,6 +29,7 @@ export function parseBaseUrl(
   const url = new URL(text)
   if (url.username !== '' || url.password !== '') refuse('holds a user or a password')
   if (!isTrustworthyUrl(url)) refuse('is not an https URL (http is for loopback addresses only)')
-  if (url.search !== '' || url.hash !== '') refuse('has a query or a fragment')
+  // An empty one shows in the text alone.
+  if (/[?#]/.test(url.href)) refuse('has a query or a fragment')
   return { url, base: url.href.replace(/\/+$/, '') }
 }

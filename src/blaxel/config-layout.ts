@@ -36,22 +36,31 @@ export type Workspaces =
 
 export type Context =
   | { readonly kind: 'absent' }
-  /** `context:` without a `workspace` in it; `firstKey` is where one can be inserted. */
-  | {
-      readonly kind: 'unset'
-      readonly start: number
-      readonly end: number
-      readonly firstKey: { readonly at: number; readonly indent: string } | undefined
-    }
+  /** `context:` without a `workspace` in it, and where one can be put between others. */
+  | { readonly kind: 'unset'; readonly start: number; readonly end: number; readonly insertion: Insertion | undefined }
   | {
       readonly kind: 'set'
       readonly start: number
       readonly end: number
       readonly workspace: string
       /** From behind the colon of `workspace:` to the end of its value. */
-      readonly slot: { readonly start: number; readonly end: number }
+      readonly slot: Range
+      /** What goes where `workspace:` is taken out from between others. */
+      readonly whole: Range
       readonly hasOtherKeys: boolean
     }
+
+export interface Range {
+  readonly start: number
+  readonly end: number
+}
+
+/** Where a first key can be put into a map, and what must stand before and behind it. */
+export interface Insertion {
+  readonly at: number
+  readonly before: string
+  readonly after: string
+}
 
 /** Where the parts of a config.yaml stand that a login changes. Offsets count from the start of `text`. */
 export interface Layout {
@@ -92,23 +101,25 @@ class Reader {
   private readonly lines = new LineCounter()
   private readonly text: string
   private readonly bom: number
+  private readonly eol: '\n' | '\r\n'
 
   constructor(text: string, bom: number) {
     this.text = text
     this.bom = bom
+    this.eol = text.includes('\r\n') ? '\r\n' : '\n'
   }
 
   layout(): Layout {
     const root = this.root()
-    const eol = this.text.includes('\r\n') ? '\r\n' : '\n'
     const pairs = root?.items ?? []
+    this.refuseStrangeKeys(pairs)
     const first = pairs[0]
     const firstKey = first ? this.lineStart(this.start(first.key)) : this.text.length
     const indent = first ? this.text.slice(firstKey, this.start(first.key)) : ''
     if (indent.trim() !== '') this.fail(this.start(first?.key), 'its first key does not start a line')
     return {
       text: this.text,
-      eol,
+      eol: this.eol,
       indent,
       firstKey,
       context: this.context(this.pair(pairs, 'context')),
@@ -121,17 +132,25 @@ class Reader {
     const documents = parseAllDocuments(this.text.slice(this.bom), options) as Document.Parsed[]
     const error = documents.flatMap((document) => [...document.errors, ...document.warnings])[0]
     if (error) this.fail(error.pos[0] + this.bom, 'it is not valid YAML')
+    // A directive belongs to a document start, which nothing may be put in front of.
+    const directive = /^%/m.exec(this.text.slice(this.bom))
+    if (directive) this.fail(directive.index + this.bom, 'it holds a directive')
     const [document, second] = documents
     if (second) this.fail(this.start(second.contents), 'it holds several documents')
     if (!document?.contents) return undefined
     this.refuseAnchors(document)
     // `...` ends a document: nothing may be appended behind it.
-    const ending = /^\.\.\./m.exec(this.text)
-    if (ending) this.fail(ending.index, 'it holds a document end marker')
+    const ending = /^\.\.\./m.exec(this.text.slice(this.bom))
+    if (ending) this.fail(ending.index + this.bom, 'it holds a document end marker')
     const root = document.contents
-    if (isScalar(root) && root.value === null) return undefined
+    if (isEmpty(root)) return undefined
     if (!isMap(root) || root.flow) this.fail(this.start(root), 'it is not a block map')
     return root
+  }
+
+  private refuseStrangeKeys(pairs: readonly Pair<Node, Node | null>[]): void {
+    const strange = pairs.find(({ key }) => !isScalar(key) || key.value === null)
+    if (strange) this.fail(this.start(strange.key), 'it has a key that is no word')
   }
 
   private refuseAnchors(document: Document.Parsed): void {
@@ -150,20 +169,32 @@ class Reader {
     if (!pair) return { kind: 'absent' }
     const range = { start: this.lineStart(this.start(pair.key)), end: this.lineEnd(this.contentEnd(pair)) }
     const map = pair.value
-    if (!map || (isScalar(map) && map.value === null)) return { kind: 'unset', ...range, firstKey: undefined }
+    if (!map || (isScalar(map) && map.value === null)) return { kind: 'unset', ...range, insertion: undefined }
     if (!isMap(map)) this.fail(this.start(map), 'its context is not a map')
     const pairs = (map as YAMLMap<Node, Node | null>).items
+    this.refuseStrangeKeys(pairs)
     const inner = this.pair(pairs, 'workspace')
-    const workspace = inner && scalarText(inner.value)
-    if (inner) {
-      const start = this.text.indexOf(':', this.end(inner.key)) + 1
-      const slot = { start, end: Math.max(start, this.contentEnd(inner)) }
-      return { kind: 'set', ...range, workspace: workspace ?? '', slot, hasOtherKeys: pairs.length > 1 }
-    }
-    const first = pairs[0]
-    if (map.flow || !first) return { kind: 'unset', ...range, firstKey: undefined }
-    const at = this.lineStart(this.start(first.key))
-    return { kind: 'unset', ...range, firstKey: { at, indent: this.text.slice(at, this.start(first.key)) } }
+    if (inner) return { kind: 'set', ...range, ...this.contextValue(inner, pairs, map.flow === true) }
+    return { kind: 'unset', ...range, insertion: this.insertion(pairs[0], map.flow === true) }
+  }
+
+  private insertion(first: Pair<Node, Node | null> | undefined, isFlow: boolean): Insertion | undefined {
+    if (!first) return undefined
+    const key = this.start(first.key)
+    if (isFlow) return { at: key, before: '', after: ', ' }
+    const at = this.lineStart(key)
+    return { at, before: this.text.slice(at, key), after: this.eol }
+  }
+
+  private contextValue(inner: Pair<Node, Node | null>, pairs: readonly Pair<Node, Node | null>[], isFlow: boolean) {
+    const start = this.text.indexOf(':', this.end(inner.key)) + 1
+    const slot = { start, end: Math.max(start, this.withoutLineEnds(this.contentEnd(inner))) }
+    const next = pairs[pairs.indexOf(inner) + 1]
+    const key = this.start(inner.key)
+    const whole = isFlow
+      ? { start: key, end: next ? this.start(next.key) : slot.end }
+      : { start: this.lineStart(key), end: this.lineEnd(slot.end) }
+    return { workspace: scalarText(inner.value) ?? '', slot, whole, hasOtherKeys: pairs.length > 1 }
   }
 
   private workspaces(pair: Pair<Node, Node | null> | undefined): Workspaces {
@@ -224,9 +255,14 @@ class Reader {
 
   /** Where the last character of a node's own content is, comments behind it not counted. */
   private contentEnd(node: unknown): number {
-    if (isPair(node)) return Math.max(this.keyEnd(node.key), node.value ? this.contentEnd(node.value) : 0)
+    if (isPair(node)) return isEmpty(node.value) ? this.keyEnd(node.key) : this.contentEnd(node.value)
     if ((isMap(node) || isSeq(node)) && !node.flow && node.items.length > 0) return this.contentEnd(node.items.at(-1))
     return this.end(node)
+  }
+
+  /** A block scalar's content ends behind its last line end. */
+  private withoutLineEnds(end: number): number {
+    return this.text.slice(0, end).replace(/[\r\n]+$/, '').length
   }
 
   private keyEnd(key: unknown): number {
@@ -254,6 +290,11 @@ class Reader {
   private fail(offset: number, what: string): never {
     throw new ConfigTextError(this.lines.linePos(Math.max(0, offset - this.bom)).line, what)
   }
+}
+
+/** A value that is not there at all: where YAML sees it lies behind blanks and comments. */
+function isEmpty(node: unknown): boolean {
+  return !isScalar(node) ? node === null || node === undefined : node.value === null && node.source === ''
 }
 
 /** A scalar as it is written: a name may look like a number. */

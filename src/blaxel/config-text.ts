@@ -33,7 +33,8 @@ interface Edit {
 export function render(base: string | undefined, logins: readonly Login[]): string | undefined {
   const newest = logins.at(-1)
   if (!newest) return base
-  const layout = parseLayout(base ?? '')
+  // An entry needs a line of its own.
+  const layout = parseLayout(closeLine(base ?? '', base?.includes('\r\n') ? '\r\n' : '\n'))
   const text = apply(layout.text, [
     ...contextEdits(layout, newest.entry.name),
     ...workspaceEdits(layout, lastExpiring(logins)),
@@ -52,22 +53,18 @@ function lastExpiring(logins: readonly Login[]): LoginEntry[] {
   return [...byName.values()].map(({ entry }) => entry)
 }
 
-function contextEdits({ text, eol, indent, firstKey, context }: Layout, workspace: string): Edit[] {
+function contextEdits({ eol, indent, firstKey, context }: Layout, workspace: string): Edit[] {
   const value = JSON.stringify(workspace)
   const block = `${indent}context:${eol}${indent}  workspace: ${value}${eol}`
   switch (context.kind) {
     case 'absent':
-      return [{ start: firstKey, end: firstKey, text: `${openLine(text, firstKey, eol)}${block}` }]
-    case 'unset':
-      return context.firstKey
-        ? [
-            {
-              start: context.firstKey.at,
-              end: context.firstKey.at,
-              text: `${context.firstKey.indent}workspace: ${value}${eol}`,
-            },
-          ]
+      return [{ start: firstKey, end: firstKey, text: block }]
+    case 'unset': {
+      const { insertion } = context
+      return insertion
+        ? [{ start: insertion.at, end: insertion.at, text: `${insertion.before}workspace: ${value}${insertion.after}` }]
         : [{ start: context.start, end: context.end, text: block }]
+    }
     case 'set':
       return [{ ...context.slot, text: ` ${value}` }]
   }
@@ -85,7 +82,7 @@ function workspaceEdits({ text, eol, indent, workspaces }: Layout, entries: read
         {
           start: text.length,
           end: text.length,
-          text: `${openLine(text, text.length, eol)}${indent}workspaces:${eol}${all(indent)}`,
+          text: `${indent}workspaces:${eol}${all(indent)}`,
         },
       ]
     case 'empty':
@@ -98,8 +95,7 @@ function workspaceEdits({ text, eol, indent, workspaces }: Layout, entries: read
       })
       const added = entries.filter((entry) => !covered.has(entry.name)).map((entry) => lines(entry, workspaces.indent))
       const end = lastOf(workspaces.items).end
-      const opening = replaced.some((edit) => edit.end === end) ? '' : openLine(text, end, eol)
-      return added.length === 0 ? replaced : [...replaced, { start: end, end, text: `${opening}${added.join('')}` }]
+      return added.length === 0 ? replaced : [...replaced, { start: end, end, text: added.join('') }]
     }
   }
 }
@@ -173,19 +169,11 @@ function contextUndo(now: Layout, before: Layout, entries: readonly LoginEntry[]
   if (!context.hasOtherKeys) {
     return [{ start: context.start, end: context.end, text: closeLine(pairText(before, before.context), now.eol) }]
   }
-  const line = now.text.lastIndexOf('\n', context.slot.start) + 1
-  const end = now.text.indexOf('\n', context.slot.end) + 1
-  const ownLine = /^\s*workspace$/.test(now.text.slice(line, context.slot.start - 1)) && end > 0
-  return [ownLine ? { start: line, end, text: '' } : { ...context.slot, text: '' }]
+  return [{ ...context.whole, text: '' }]
 }
 
 function pairText(layout: Layout, context: Context): string {
   return context.kind === 'absent' ? '' : layout.text.slice(context.start, context.end)
-}
-
-/** A line end, where the text before an offset lacks one. */
-function openLine(text: string, offset: number, eol: string): string {
-  return offset === 0 || text[offset - 1] === '\n' || text.slice(0, offset) === '\uFEFF' ? '' : eol
 }
 
 function closeLine(text: string, eol: string): string {

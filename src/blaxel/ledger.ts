@@ -103,7 +103,11 @@ function isContent(value: unknown): value is ConfigContent {
   if (value.kind === 'absent') return true
   const { kind, text, mode } = value
   const hasForm =
-    kind === 'present' && typeof text === 'string' && Number.isInteger(mode) && (mode as number) >>> 9 === 0
+    kind === 'present' &&
+    typeof text === 'string' &&
+    Number.isInteger(mode) &&
+    (mode as number) >= 0 &&
+    (mode as number) <= 0o777
   return hasForm && isConfig(text)
 }
 

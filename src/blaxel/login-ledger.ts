@@ -119,11 +119,21 @@ export async function leave(directory: string, use: LeavingUse, signal: AbortSig
 }
 
 /**
- * Whether the config has a login with this very token already.
+ * Whether the machine has a login of its own with this very token, which another job's may cover.
  * @param directory `~/.blaxel`
  */
 export async function isLoggedIn(directory: string, { name, apiKey }: LoginEntry): Promise<boolean> {
-  return (await loginIn(configPath(directory), name))?.apiKey === apiKey
+  const paths = pathsIn(directory)
+  const base = knownBase(paths.ledger) ?? (await readConfig(paths.config)).content
+  return base.kind === 'present' && findLogin(base.text, name)?.apiKey === apiKey
+}
+
+function knownBase(ledger: string): ConfigContent | undefined {
+  try {
+    return readLedger(ledger)?.base
+  } catch {
+    return undefined // whoever enters says what is wrong with it
+  }
 }
 
 async function loginIn(config: string, workspace: string): Promise<LoginEntry | undefined> {

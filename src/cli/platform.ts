@@ -28,7 +28,7 @@ const ARCH_IN_ARCHIVE: Readonly<Record<string, string>> = { x64: 'x86_64', arm64
  * @throws SetupError listing what exists, for anything else; there is no silent fall-back to another architecture
  */
 export function platformFor(os: string, arch: string): Platform {
-  const system = SYSTEMS[os]
+  const system = Object.hasOwn(SYSTEMS, os) ? SYSTEMS[os] : undefined
   const archInArchive = ARCH_IN_ARCHIVE[arch]
   if (!system || archInArchive === undefined || !system.archs.includes(arch)) {
     const existing = Object.values(SYSTEMS).flatMap(({ name, archs }) => archs.map((known) => `${name}-${known}`))

@@ -1,5 +1,5 @@
 import { SetupError } from '../base/errors.ts'
-import { exactVersion, supported } from './version.ts'
+import { exactVersion, isSupported, tooOld } from './version.ts'
 
 /** Names that a `.tool-versions` may have for the CLI. */
 const TOOLS = ['blaxel', 'bl']
@@ -14,7 +14,8 @@ export function parseVersionFile(path: string, text: string): string {
   const lines = text.replace(/^\uFEFF/, '').split(/\r?\n/)
   const { line, word } = /(?:^|[/\\])\.tool-versions$/.test(path) ? toolVersions(path, lines) : plain(path, lines)
   const version = exactVersion(word)
-  if (version !== undefined) return supported(version, `The version in ${path}, line ${line},`)
+  if (version !== undefined && !isSupported(version)) throw tooOld(`${path}, line ${line}, names an older version`)
+  if (version !== undefined) return version
   throw new SetupError(
     `${path}, line ${line}, holds no exact version of the Blaxel CLI.`,
     "Write one such as '0.1.108' there, or use the input version.",

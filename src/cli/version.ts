@@ -19,7 +19,10 @@ const FIRST_STRICT = '0.1.95'
 export function parseVersionWish(input: string): VersionWish {
   if (input === '' || input === 'latest') return { kind: 'latest' }
   const version = exactVersion(input)
-  if (version !== undefined) return { kind: 'exact', version: supported(version, 'The input version') }
+  if (version !== undefined) {
+    if (!isSupported(version)) throw tooOld(`The input version is '${version}'`)
+    return { kind: 'exact', version }
+  }
   if (semver.validRange(input) !== null) return { kind: 'range', range: input }
   throw new SetupError(
     `The input version is '${excerpt(input)}', which is no version of the Blaxel CLI.`,
@@ -27,15 +30,10 @@ export function parseVersionWish(input: string): VersionWish {
   )
 }
 
-/**
- * The version itself, where it can run unattended.
- * @param source what named it, for the message
- * @throws SetupError for versions before 0.1.18
- */
-export function supported(version: string, source: string): string {
-  if (isSupported(version)) return version
-  throw new SetupError(
-    `${source} is '${version}', but versions before ${OLDEST} can't run unattended.`,
+/** What is wrong with a version before 0.1.18. @param what names it, as the beginning of a sentence */
+export function tooOld(what: string): SetupError {
+  return new SetupError(
+    `${what}, but versions before ${OLDEST} can't run unattended.`,
     `Use ${OLDEST} or newer: older ones have no --skip-version-warning and wait for api.github.com without end.`,
   )
 }

@@ -8,7 +8,8 @@ export type RunOrigin = 'fork' | 'dependabot' | 'own'
 export function runOrigin(eventName: string, actor: string, event: unknown): RunOrigin {
   // A run of Dependabot's sees Dependabot's secrets alone, whatever its event.
   if (actor === 'dependabot[bot]') return 'dependabot'
-  if (!eventName.startsWith('pull_request')) return 'own'
+  // pull_request_target runs in the base repository, with its secrets.
+  if (!eventName.startsWith('pull_request') || eventName === 'pull_request_target') return 'own'
   const head = repositoryName(event, 'head')
   const base = repositoryName(event, 'base')
   // The head repository of a pull request is null once the fork is deleted.

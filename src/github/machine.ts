@@ -36,7 +36,7 @@ export function readMachine(env: Environment, os: string): Machine {
     toolCache: requirePath('RUNNER_TOOL_CACHE', env),
     checkout: env.GITHUB_WORKSPACE === '' ? undefined : env.GITHUB_WORKSPACE,
     isSelfHosted: env.RUNNER_ENVIRONMENT !== 'github-hosted',
-    childEnv: childEnvironment(env),
+    childEnv: childEnvironment(env, os),
   }
 }
 
@@ -69,11 +69,13 @@ function requirePath(name: string, env: Environment): string {
   )
 }
 
-function childEnvironment(env: Environment): Record<string, string> {
-  const kept = FOR_CHILDREN.flatMap((name) => {
-    const value = env[name]
-    return value === undefined || value === '' ? [] : [[name, value] as const]
-  })
+function childEnvironment(env: Environment, os: string): Record<string, string> {
+  // Windows knows no case in these names, and calls PATH Path.
+  const folded = (name: string) => (os === 'win32' ? name.toUpperCase() : name)
+  const wanted = new Set(FOR_CHILDREN.map(folded))
+  const kept = Object.entries(env).flatMap(([name, value]) =>
+    wanted.has(folded(name)) && value !== undefined && value !== '' ? [[name, value] as const] : [],
+  )
   return { ...Object.fromEntries(kept), DO_NOT_TRACK: '1' }
 }
 

@@ -1,0 +1,179 @@
+import { describe, expect, test } from '@jest/globals'
+import fc from 'fast-check'
+import { createRedactor, excerpt, maskedForms } from '../../src/base/redact.ts'
+import { holds } from './property.ts'
+
+/** Parts of which the runner makes commands, and of which lines are made, between ordinary text. */
+const part = fc.oneof(
+  { weight: 3, arbitrary: fc.string({ unit: 'binary' }) },
+  { weight: 3, arbitrary: fc.constantFrom(':', '::', '#', '##', '[', '##[', '##[error]', '::add-mask::', '***', '%') },
+  fc.constantFrom('\n', '\r', '\u2028', '\u2029', '\u0085', '\u200B', '\uFEFF', '\0', '\u001B[31m', ' ', '\t'),
+)
+const text = fc.array(part).map((parts) => parts.join(''))
+
+/** A secret as the inputs let it through, and any other of at least 8 characters. */
+const secret = fc.oneof(
+  fc.stringMatching(/^[!-~]{8,60}$/),
+  fc.string({ unit: 'binary', minLength: 8 }),
+  fc.constantFrom('12345678', '********', '::::::::', '##[##[##[', 'aaaaaaaa', 'a::b::c::d', 'ab\ncd\nef', '%2F%2F%2F'),
+)
+const secrets = fc.array(secret, { minLength: 1, maxLength: 3 })
+
+const encodings: Readonly<Record<string, (secret: string) => string>> = {
+  'as it is': (value) => value,
+  'in base64': (value) => Buffer.from(value).toString('base64'),
+  'in base64 without padding': (value) => Buffer.from(value).toString('base64').replace(/=+$/, ''),
+  'in base64url': (value) => Buffer.from(value).toString('base64url'),
+  'in hex': (value) => Buffer.from(value).toString('hex'),
+  'in upper-case hex': (value) => Buffer.from(value).toString('hex').toUpperCase(),
+  'in a URL': (value) => encodeURIComponent(value.toWellFormed()),
+  'in JSON': (value) => JSON.stringify(value).slice(1, -1),
+}
+
+function redactorOf(...known: readonly string[]) {
+  const redactor = createRedactor()
+  for (const value of known) redactor.add(value)
+  return redactor
+}
+
+describe('a redacted text', () => {
+  test.each(Object.keys(encodings))('holds no secret %s', (name) => {
+    const encode = encodings[name] ?? String
+    holds(
+      fc.property(text, secrets, text, fc.nat(), (before, known, after, index) => {
+        const value = known[index % known.length] ?? ''
+        const output = redactorOf(...known).redact(`${before}${encode(value)}${after}`)
+        expect(output).not.toContain(encode(value))
+        for (const other of known) expect(output).not.toContain(other)
+      }),
+      200,
+    )
+  })
+
+  test('holds no secret that stands between other secrets or is cut in two by one', () => {
+    holds(
+      fc.property(secrets, fc.nat(), fc.nat(), (known, at, index) => {
+        const [outer = '', inner = ''] = [known[0], known[index % known.length]]
+        const cut = at % outer.length
+        const output = redactorOf(...known).redact(`${outer.slice(0, cut)}${inner}${outer.slice(cut)}`)
+        for (const value of known) expect(output).not.toContain(value)
+      }),
+    )
+  })
+
+  test('holds no secret that comes about where others were taken out', () => {
+    const known = ['outer***outer', 'inner***inner', 'SECRET-1234567890']
+    for (const order of [known, known.toReversed()]) {
+      expect(redactorOf(...order).redact('outerinnerSECRET-1234567890innerouter')).toBe('***')
+    }
+    const alike = ['pppp***pppp', 'qqqq***qqqq', 'rrrr***rrrr', 'ssssssssss1']
+    for (const order of [alike, alike.toReversed()]) {
+      expect(redactorOf(...order).redact('ppppqqqqrrrrssssssssss1rrrrqqqqpppp')).toBe('***')
+    }
+  })
+
+  test.each(['base64', 'base64url'] as const)('holds no secret that is part of something longer in %s', (encoding) => {
+    const ascii = fc.stringMatching(/^[!-~]{8,60}$/)
+    holds(
+      fc.property(fc.string({ maxLength: 12 }), ascii, fc.string({ maxLength: 12 }), (before, value, after) => {
+        const encoded = Buffer.from(before + value + after).toString(encoding)
+        // The characters that encode bits of the secret alone, whatever stands around it.
+        const firstBit = Buffer.byteLength(before) * 8
+        const own = encoded.slice(Math.ceil(firstBit / 6), Math.floor((firstBit + value.length * 8) / 6))
+        expect(redactorOf(value).redact(`Authorization: Basic ${encoded}`)).not.toContain(own)
+      }),
+    )
+  })
+
+  test('is one line without control characters, and no command of the runner', () => {
+    holds(
+      fc.property(text, fc.array(secret, { maxLength: 2 }), (raw, known) => {
+        const output = redactorOf(...known).redact(raw)
+        expect(output).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
+        expect(output).not.toContain('::')
+        expect(output).not.toContain('##[')
+        expect(output.length).toBeLessThanOrEqual(2000)
+      }),
+    )
+  })
+
+  test('is the text itself where there is nothing to take out', () => {
+    holds(
+      fc.property(fc.stringMatching(/^[a-z]( ?[a-z.]){0,40}$/), (raw) => {
+        expect(redactorOf('SECRET-1234').redact(raw)).toBe(raw)
+      }),
+    )
+    expect(redactorOf('SECRET-1234').redact('The key SECRET-1234, twice: SECRET-1234.')).toBe(
+      'The key ***, twice: ***.',
+    )
+  })
+
+  test('does not lose words to a secret that is too short to be one', () => {
+    expect(redactorOf('', 'a', 'abc').redact('abc abc')).toBe('abc abc')
+  })
+})
+
+describe('what the runner is asked to mask', () => {
+  test('is the secret and the encodings that the runner does not derive on its own', () => {
+    expect(maskedForms('open sesame?>')).toEqual([
+      'open sesame?>',
+      'b3BlbiBzZXNhbWU/Pg==',
+      'b3BlbiBzZXNhbWU/Pg',
+      'b3BlbiBzZXNhbWU_Pg',
+      '6f70656e20736573616d653f3e',
+      '6F70656E20736573616D653F3E',
+    ])
+  })
+
+  test('is never empty or so short that it garbles the log', () => {
+    holds(
+      fc.property(fc.string(), (value) => {
+        for (const form of maskedForms(value)) expect(form.length).toBeGreaterThanOrEqual(4)
+      }),
+    )
+  })
+})
+
+describe("an excerpt of somebody else's text", () => {
+  test('is one line of at most 300 characters and a mark where it was cut', () => {
+    holds(
+      fc.property(fc.oneof(text, fc.string({ minLength: 290, maxLength: 320 })), (raw) => {
+        const cut = excerpt(raw)
+        expect(cut).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
+        expect(cut).not.toContain('::')
+        expect(cut).not.toContain('##[')
+        expect(cut.replace(/…$/, '').length).toBeLessThanOrEqual(300)
+      }),
+    )
+    expect(excerpt('a'.repeat(300))).toBe('a'.repeat(300))
+    expect(excerpt('word '.repeat(100))).toMatch(/^(word ){50,60}(word)?…$/)
+  })
+
+  test.each([
+    ['a command', 'x\n::add-path::/evil', 'x : :add-path: :/evil'],
+    ['an old command', 'x ##[set-output name=token]y', 'x # #[set-output name=token]y'],
+    ['colours', '\u001B[31mred\u001B[0m', '[31mred [0m'],
+    ['many blanks', '  a \t\r\n  b  ', 'a b'],
+  ])('with %s is harmless', (_, raw, expected) => {
+    expect(excerpt(raw)).toBe(expected)
+  })
+
+  test('does not let a secret through by making it harmless', () => {
+    holds(
+      fc.property(fc.stringMatching(/^[!-~]{4,30}(::|##\[)[!-~]{4,30}$/), (value) => {
+        const message = redactorOf(value).redact(`403: ${excerpt(`bad key ${value}`)}`)
+        expect(message).not.toContain(excerpt(value))
+      }),
+    )
+  })
+
+  test('does not let most of a secret through where the cut goes through it', () => {
+    holds(
+      fc.property(fc.stringMatching(/^[a-z0-9]{24,60}$/), fc.integer({ min: 1, max: 60 }), (value, missing) => {
+        const kept = value.length - Math.min(missing, value.length - 12)
+        const message = redactorOf(value).redact(`403: ${excerpt(`${' '.padStart(300 - kept, 'bad key ')}${value}`)}`)
+        expect(message).not.toContain(value.slice(0, 12))
+      }),
+    )
+  })
+})

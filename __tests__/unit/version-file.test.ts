@@ -1,0 +1,88 @@
+import { describe, expect, test } from '@jest/globals'
+import fc from 'fast-check'
+import { SetupError } from '../../src/base/errors.ts'
+import { parseVersionFile } from '../../src/cli/version-file.ts'
+import { holds, thrownBy } from './property.ts'
+
+describe('a version file', () => {
+  test.each([
+    ['.bl-version', '0.1.108'],
+    ['.bl-version', 'v0.1.108\n'],
+    ['.bl-version', '\uFEFF\r\n  0.1.108  \r\n\r\n'],
+    ['.tool-versions', 'blaxel 0.1.108\n'],
+    ['.tool-versions', 'nodejs 24.1.0\r\nbl\tv0.1.108 0.1.90 # newest\r\npython 3\r\n'],
+    ['sub/.tool-versions', '# blaxel 0.1.20\n  blaxel   0.1.108\nblaxel 0.1.90\n'],
+    ['.tool-versions.txt', '0.1.108'],
+  ])('%s with %j names 0.1.108', (path, text) => {
+    expect(parseVersionFile(path, text)).toBe('0.1.108')
+  })
+
+  const EXACT = "Write one such as '0.1.108' there, or use the input version."
+  test.each([
+    [
+      '.bl-version',
+      '',
+      '.bl-version is empty.',
+      "Write a version such as '0.1.108' into it, or use the input version.",
+    ],
+    [
+      '.bl-version',
+      '\n \n',
+      '.bl-version is empty.',
+      "Write a version such as '0.1.108' into it, or use the input version.",
+    ],
+    ['.bl-version', '\nlatest\n', '.bl-version, line 2, holds no exact version of the Blaxel CLI.', EXACT],
+    ['.bl-version', '^0.1.90', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
+    ['.bl-version', 'hunter22', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
+    [
+      '.bl-version',
+      '0.1.90\n\n0.1.91',
+      '.bl-version, line 3: a second version stands here.',
+      'Keep one version in the file.',
+    ],
+    [
+      '.tool-versions',
+      'nodejs 24\n',
+      '.tool-versions has no line for blaxel.',
+      "Add one such as 'blaxel 0.1.108', or use the input version.",
+    ],
+    ['.tool-versions', 'a 1\nblaxel\n', '.tool-versions, line 2, holds no exact version of the Blaxel CLI.', EXACT],
+    ['.tool-versions', 'blaxel latest', '.tool-versions, line 1, holds no exact version of the Blaxel CLI.', EXACT],
+    ['.tool-versions', 'blaxel # 0.1.108', '.tool-versions, line 1, holds no exact version of the Blaxel CLI.', EXACT],
+    [
+      '.tool-versions',
+      'blaxel-old 0.1.108',
+      '.tool-versions has no line for blaxel.',
+      "Add one such as 'blaxel 0.1.108', or use the input version.",
+    ],
+  ])('%s with %j is an error with its line', (path, text, what, remedy) => {
+    expect(thrownBy(() => parseVersionFile(path, text))).toEqual(new SetupError(what, remedy))
+  })
+
+  test('with an old version is an error', () => {
+    expect((thrownBy(() => parseVersionFile('.bl-version', '\n0.1.17')) as SetupError).message).toMatch(
+      /^\.bl-version, line 2, names an older version, but versions before 0\.1\.18 can't run unattended/,
+    )
+  })
+
+  test('is never shown, whatever a stranger has written into it', () => {
+    const secret = fc.stringMatching(/^[A-Za-z]{12,20}$/)
+    const around = fc.constantFrom('', '0.1.108 ', '0.1.1-', 'blaxel ', 'blaxel 0.1.0-', '\n', '# ', 'v')
+    holds(
+      fc.property(
+        around,
+        secret,
+        around,
+        fc.constantFrom('.tool-versions', '.bl-version'),
+        (start, word, end, path) => {
+          try {
+            expect(parseVersionFile(path, `${start}${word}${end}`)).toMatch(/^\d/)
+          } catch (error) {
+            expect(error).toBeInstanceOf(SetupError)
+            expect((error as SetupError).message).not.toContain(word)
+          }
+        },
+      ),
+    )
+  })
+})
