@@ -16,7 +16,7 @@ export type { BlaxelStandIn } from './blaxel.ts'
 export type { CliFaults } from './cli/package.ts'
 export type { CliInvocation, GitHubStandIn, ReleaseOptions } from './github.ts'
 export type { ProxyControls } from './proxy.ts'
-export type { Answer, Handler, Intercept, RecordedRequest, Reply } from './wire.ts'
+export type { Answer, Handler, Intercept, RecordedRequest } from './wire.ts'
 
 export interface SandboxOptions {
   /** A real CLI that goes into this machine's archives in the place of the stand-in. */

@@ -425,7 +425,9 @@ describe('an error that', () => {
       const tried = await tryWith(world, requests.token, [
         { kind: 'respond', status: 403, body: 'long '.repeat(10_000) },
       ])
-      await expectRefusal(tried, [/^The Blaxel API does not accept client-id and client-secret \(403: (?:long ){50,}long…\)/])
+      await expectRefusal(tried, [
+        /^The Blaxel API does not accept client-id and client-secret \(403: (?:long ){50,}long…\)/,
+      ])
     }),
   )
 })

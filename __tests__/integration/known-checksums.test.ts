@@ -68,7 +68,10 @@ async function run(before: object): Promise<{ code: number; output: string; afte
   const env = { ...sandbox.env, PATH: process.env.PATH ?? '', NODE_USE_ENV_PROXY: '1' }
   const ended = await promisify(execFile)(process.execPath, [SCRIPT, '--table', table], { env }).then(
     ({ stdout }) => ({ code: 0, output: stdout }),
-    (error: { code: number; stderr: string }) => ({ code: error.code, output: error.stderr }),
+    (error: unknown) => {
+      const { code, stderr } = error as { code: number; stderr: string }
+      return { code, output: stderr }
+    },
   )
   return { ...ended, after: JSON.parse(readFileSync(table, 'utf8')) as Record<string, unknown> }
 }

@@ -174,7 +174,6 @@ describe('a config that is refused', () => {
     ['a map in flow style', '# a\n{workspaces: []}\n', 2, 'it is not a block map'],
     ['a context that is a text', 'a: 1\ncontext: acme\n', 2, 'its context is not a map'],
     ['a context that is a list', 'context:\n- acme\n', 2, 'its context is not a map'],
-    ['a context in flow style without a workspace', 'a: 1\ncontext: {zone: eu}\n', 2, 'its context is in flow style'],
     ['workspaces in flow style', 'a: 1\nworkspaces: [{name: acme}]\n', 2, 'its workspaces are not a block sequence'],
     ['workspaces as a map', 'workspaces:\n  acme: {}\n', 2, 'its workspaces are not a block sequence'],
     ['workspaces as a text', 'workspaces: acme\n', 1, 'its workspaces are not a block sequence'],

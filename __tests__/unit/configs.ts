@@ -116,6 +116,10 @@ const context: fc.Arbitrary<readonly Lines[]> = fc.oneof(
     .map(([name, note]) => [[`context: {workspace: ${name}}${note}`]]),
   fc.constantFrom<readonly Lines[]>(
     [['context:', '  {workspace: acme,', '   zone: eu}']],
+    [['context: {zone: eu}']],
+    [['context: { zone: eu } # note']],
+    [['context:', '  {', '    zone: eu,', '  }']],
+    [['context: {zone: eu, workspace: acme}']],
     [['context:', '  workspace:', '    acme']],
     [['context:', '  workspace: >-', '    acme', '  zone: eu']],
     [['context:', '  workspace: |', '    acme']],

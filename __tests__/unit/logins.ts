@@ -69,7 +69,7 @@ export function removeHomes(): void {
   for (const path of homes.splice(0)) rmSync(path, { recursive: true, force: true })
 }
 
-export function sha256(text: string): string {
+function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex')
 }
 
