@@ -9,5 +9,5 @@ export default {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1.ts', '$1.js'] },
   reporters: ['default', '<rootDir>/scripts/closing-line.js'],
   maxWorkers: 2,
-  testTimeout: 60_000,
+  testTimeout: 180_000,
 }
