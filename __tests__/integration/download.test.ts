@@ -43,11 +43,11 @@ describe('a download is tried again', () => {
     expect(triesOfArchive()).toBe(2)
   })
 
-  test('at most four times in all, and then the error says what happened', async () => {
+  test('at most eight times in all, and then the error says what happened', async () => {
     world.sandbox.intercept({ host: ASSETS, path: ANY, answer: { kind: 'truncate', bytes: 5_000 } })
     const step = await use()
     expect(errors(step)).toEqual([expect.stringMatching(/^The connection to \S+ broke/)])
-    expect(triesOfArchive()).toBe(4)
+    expect(triesOfArchive()).toBe(8)
     expect(tree(world.machine.toolCache).filter((path) => path.includes('9.9.2'))).toEqual([])
   })
 

@@ -13,6 +13,8 @@ export interface RetryPolicy {
   readonly busySpreadMs: number
   /** When the time for all tries is up (ms since the epoch). A pause that would end later is not begun. */
   readonly endsAt: number
+  /** How many failures end it; 4 by default. */
+  readonly tries?: number
   readonly signal: AbortSignal
   readonly onRetry: (error: unknown, pauseMs: number) => void
 }
@@ -23,7 +25,7 @@ const LONGEST_PAUSE_MS = 8_000
 const LONGEST_ASKED_PAUSE_MS = 60_000
 
 /**
- * Tries up to 4 times with full jitter; `busy` answers do not count as tries and are bounded by the deadline alone.
+ * Tries several times with full jitter; `busy` answers do not count as tries and are bounded by the deadline alone.
  * Pauses widen so that many jobs turned away at once do not come back at once.
  * @throws the last error
  */
@@ -42,7 +44,7 @@ export async function retry<T>(policy: RetryPolicy, attempt: () => Promise<T>): 
           throw error
         case 'again':
           failures += 1
-          if (failures >= TRIES) throw error
+          if (failures >= (policy.tries ?? TRIES)) throw error
           pauseMs = Math.random() * Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures)
           break
         case 'busy':
