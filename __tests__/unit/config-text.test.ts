@@ -167,7 +167,7 @@ describe('logins taken out again', () => {
       fc.property(configText, logins, (base, all) => {
         expect(subtract(spliced(base, all), base, entriesOf(all))).toBe(base)
       }),
-      500,
+      300,
     )
   })
 
@@ -193,6 +193,7 @@ describe('logins taken out again', () => {
     ['a directive', '%YAML 1.2\n---\na: 1\n'],
     ['a key in explicit form', '? context\n: workspace: acme\n? workspaces\n: - name: acme\n'],
     ['a workspace key in explicit form', 'context:\n  ? workspace\n  : acme\n'],
+    ['an explicit key in the context', 'context:\n  ? zone\n'],
     ['a value on a line of its own', 'context: {}\n   : x\n'],
   ])('leave %s, or such a config is refused from the start', (_, base) => {
     try {
@@ -367,33 +368,48 @@ describe("a stranger's change", () => {
     )
   })
 
-  test('by bl, which writes the whole file anew, stays, and what we covered comes back', () => {
-    holds(
-      fc.property(configText, logins, (base, all) => {
-        const now = plain(spliced(base, all))
-        const rewritten = asBlWrites('stranger', [
-          ...workspacesOf(now).map(
-            ({ name, credentials }) => [String(name), (credentials as LoginEntry).apiKey] as const,
-          ),
-          ['stranger', 'theirs'],
-        ])
-        const after = plain(subtract(rewritten, base, entriesOf(all)))
-        const keys = (config: Plain) =>
-          workspacesOf(config).map(({ name, credentials }) => [name, (credentials as LoginEntry).apiKey])
-        expect(contextOf(after)).toEqual({ workspace: 'stranger' })
-        expect(Object.fromEntries(keys(after))).toEqual({
-          ...Object.fromEntries(keys(plain(base))),
-          stranger: 'theirs',
-        })
-        expect(after.tracking).toBe('false')
-      }),
-    )
+  describe('by bl, which writes the whole file anew,', () => {
+    const keys = (config: Plain): Record<string, string> =>
+      Object.fromEntries(
+        workspacesOf(config).map(({ name, credentials }) => [String(name), (credentials as LoginEntry).apiKey]),
+      )
+
+    /** What stays of a config that we have changed, and then somebody with `bl`. */
+    function afterBl(base: string, all: readonly Login[], context: string): Plain {
+      const now = keys(plain(spliced(base, all)))
+      return plain(subtract(asBlWrites(context, { ...now, stranger: 'theirs' }), base, entriesOf(all)))
+    }
+
+    test('stays, and what we covered comes back', () => {
+      holds(
+        fc.property(configText, logins, (base, all) => {
+          const after = afterBl(base, all, 'stranger')
+          expect(contextOf(after)).toEqual({ workspace: 'stranger' })
+          expect(keys(after)).toEqual({ ...keys(plain(base)), stranger: 'theirs' })
+          expect(after.tracking).toBe('false')
+        }),
+      )
+    })
+
+    test('and leaves our context, does not keep the one before from coming back', () => {
+      const named = (context: unknown) => (typeof context === 'string' ? context.replace(/^(~|null)$/, '') : '').trim()
+      holds(
+        fc.property(configText, logins, (base, all) => {
+          const after = afterBl(base, all, all.at(-1)?.entry.name ?? '')
+          expect(named(contextOf(after).workspace)).toBe(named(contextOf(plain(base)).workspace))
+          expect(keys(after)).toEqual({ ...keys(plain(base)), stranger: 'theirs' })
+          expect(after.tracking).toBe('false')
+        }),
+      )
+    })
   })
 })
 
 /** The form of the file in which `bl` of today leaves it. */
-function asBlWrites(context: string, entries: readonly (readonly [string, string])[]): string {
-  const list = entries.map(([name, apiKey]) => `- name: ${name}\n  credentials:\n    apiKey: "${apiKey}"\n`).join('')
+function asBlWrites(context: string, keys: Readonly<Record<string, string>>): string {
+  const list = Object.entries(keys)
+    .map(([name, apiKey]) => `- name: ${name}\n  credentials:\n    apiKey: "${apiKey}"\n`)
+    .join('')
   return `context:\n  workspace: ${context}\nworkspaces:\n${list}tracking: false\n`
 }
 

@@ -11,7 +11,7 @@ function parameters(byDefault: number) {
 }
 
 /** Holds a property to hundreds of random cases; a failing one is made as small as it goes. */
-export function holds<T>(property: IProperty<T>, byDefault = 300): void {
+export function holds<T>(property: IProperty<T>, byDefault = 200): void {
   fc.assert(property, parameters(byDefault))
 }
 

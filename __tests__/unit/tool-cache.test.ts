@@ -1,6 +1,6 @@
 import './realm.ts'
-import { find } from '@actions/tool-cache'
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import * as toolCacheOfActions from '@actions/tool-cache'
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import fc from 'fast-check'
 import {
   chmodSync,
@@ -48,6 +48,16 @@ afterEach(() => {
 
 function recordOf(program: string): CacheRecord {
   return { version: VERSION, archive: linux.archive, sha256: `sum of ${program}`, verifiedBy: 'release-checksums' }
+}
+
+/** What @actions/tool-cache finds; it tells a runner of every step on stdout. */
+function find(...parameters: Parameters<typeof toolCacheOfActions.find>): string {
+  const stdout = jest.spyOn(process.stdout, 'write').mockReturnValue(true)
+  try {
+    return toolCacheOfActions.find(...parameters)
+  } finally {
+    stdout.mockRestore()
+  }
 }
 
 /** A staged entry whose program is this text. */

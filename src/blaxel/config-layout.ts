@@ -112,11 +112,10 @@ class Reader {
   layout(): Layout {
     const root = this.root()
     const pairs = root?.items ?? []
-    this.refuseStrangeKeys(pairs)
+    this.refuseStrangeKeys(pairs, false)
     const first = pairs[0]
     const firstKey = first ? this.lineStart(this.start(first.key)) : this.text.length
     const indent = first ? this.text.slice(firstKey, this.start(first.key)) : ''
-    if (indent.trim() !== '') this.fail(this.start(first?.key), 'its first key does not start a line')
     return {
       text: this.text,
       eol: this.eol,
@@ -148,9 +147,12 @@ class Reader {
     return root
   }
 
-  private refuseStrangeKeys(pairs: readonly Pair<Node, Node | null>[]): void {
+  private refuseStrangeKeys(pairs: readonly Pair<Node, Node | null>[], isFlow: boolean): void {
     const strange = pairs.find(({ key }) => !isScalar(key) || key.value === null)
     if (strange) this.fail(this.start(strange.key), 'it has a key that is no word')
+    // `? key` is a key, too.
+    const marked = pairs.find(({ key }) => !isFlow && this.before(this.start(key)).trim() !== '')
+    if (marked) this.fail(this.start(marked.key), 'it has a key that does not start its line')
   }
 
   private refuseAnchors(document: Document.Parsed): void {
@@ -172,7 +174,7 @@ class Reader {
     if (!map || (isScalar(map) && map.value === null)) return { kind: 'unset', ...range, insertion: undefined }
     if (!isMap(map)) this.fail(this.start(map), 'its context is not a map')
     const pairs = (map as YAMLMap<Node, Node | null>).items
-    this.refuseStrangeKeys(pairs)
+    this.refuseStrangeKeys(pairs, map.flow === true)
     const inner = this.pair(pairs, 'workspace')
     if (inner) return { kind: 'set', ...range, ...this.contextValue(inner, pairs, map.flow === true) }
     return { kind: 'unset', ...range, insertion: this.insertion(pairs[0], map.flow === true) }
@@ -275,6 +277,11 @@ class Reader {
 
   private end(node: unknown): number {
     return ((node as Node | null | undefined)?.range?.[1] ?? 0) + this.bom
+  }
+
+  /** What stands before an offset on its line. */
+  private before(offset: number): string {
+    return this.text.slice(this.lineStart(offset), offset)
   }
 
   private lineStart(offset: number): number {

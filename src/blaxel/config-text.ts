@@ -146,17 +146,22 @@ function listEdits(now: Layout, before: Layout, entries: readonly LoginEntry[]):
   if (!becomesEmpty || before.workspaces.kind === 'list') return edits
   const form =
     before.workspaces.kind === 'empty' ? before.text.slice(before.workspaces.start, before.workspaces.end) : ''
-  return [{ start, end: items[0].start, text: closeLine(form, now.eol) }, ...edits]
+  return [{ start, end: items[0].start, text: atDepth(closeLine(form, now.eol), before.indent, now.indent) }, ...edits]
 }
 
 /** The lines of a covered entry, at the depth that the list has now. */
 function itemText(layout: Layout, item: Item, indent: string, eol: string): string {
   const text = closeLine(layout.text.slice(item.start, item.end), eol)
   const own = layout.workspaces.kind === 'list' ? layout.workspaces.indent : ''
-  if (own === indent) return text
+  return atDepth(text, own, indent)
+}
+
+/** Whole lines that stood at one depth, at another: `bl` may have written the file anew meanwhile. */
+function atDepth(text: string, from: string, to: string): string {
+  if (from === to || text === '') return text
   return text
     .split(/(?<=\n)/)
-    .map((line) => (line.startsWith(own) ? indent + line.slice(own.length) : line))
+    .map((line) => (line.startsWith(from) ? to + line.slice(from.length) : line))
     .join('')
 }
 
@@ -167,7 +172,8 @@ function contextUndo(now: Layout, before: Layout, entries: readonly LoginEntry[]
     return [{ ...context.slot, text: before.text.slice(before.context.slot.start, before.context.slot.end) }]
   }
   if (!context.hasOtherKeys) {
-    return [{ start: context.start, end: context.end, text: closeLine(pairText(before, before.context), now.eol) }]
+    const text = closeLine(pairText(before, before.context), now.eol)
+    return [{ start: context.start, end: context.end, text: atDepth(text, before.indent, now.indent) }]
   }
   return [{ ...context.whole, text: '' }]
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { SetupError } from '../base/errors.ts'
 import { statIfThere } from '../base/files.ts'
 import { fingerprint, readConfig, replaceConfig, type ConfigContent } from './config-file.ts'
+import { ConfigTextError } from './config-layout.ts'
 import { findLogin, render, subtract, type LoginEntry } from './config-text.ts'
 import { hashSecret } from './credential.ts'
 import { readLedger, removeLedger, writeLedger, type GoneLogin, type Ledger, type Use } from './ledger.ts'
@@ -166,8 +167,9 @@ async function settle(paths: LoginPaths, id: string, change: Change, signal: Abo
   removeAbandoned(paths)
   for (;;) {
     signal.throwIfAborted()
-    ledger = changed({ ...ledger, base: absorbed(ledger, current, known) }, change)
-    const target = rendered(ledger)
+    const next = inWords(paths.config, () => step(ledger, current, known, change))
+    ledger = next.ledger
+    const { target } = next
     ledger = { ...ledger, written: fingerprint(target), previous: fingerprint(snapshot.content) }
     await writeLedger(paths.ledger, id, ledger)
     if (isEqual(target, snapshot.content)) return ledger
@@ -178,6 +180,30 @@ async function settle(paths: LoginPaths, id: string, change: Change, signal: Abo
     }
     snapshot = await readConfig(paths.config)
     current = replacement.kind === 'overtaken' ? replacement.content : snapshot.content
+  }
+}
+
+function step(
+  ledger: Ledger,
+  current: ConfigContent,
+  known: readonly LoginEntry[],
+  change: Change,
+): { readonly ledger: Ledger; readonly target: ConfigContent } {
+  const after = changed({ ...ledger, base: absorbed(ledger, current, known) }, change)
+  return { ledger: after, target: rendered(after) }
+}
+
+/** A config that was read without fault, but can't be changed without one, is an error that names it. */
+function inWords<T>(config: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (!(error instanceof ConfigTextError)) throw error
+    throw new SetupError(
+      `${config} can't be changed without harm (line ${error.line}: ${error.message}), and was left as it is.`,
+      "Simplify that file, or set 'login: false'.",
+      { cause: error },
+    )
   }
 }
 
