@@ -18,7 +18,7 @@ export interface IssuedToken {
   readonly expiresAt: number
 }
 
-export interface MintedKey {
+interface MintedKey {
   readonly id: string
   readonly apiKey: string
 }
@@ -30,10 +30,13 @@ export type WorkspaceAnswer =
   | { readonly kind: 'forbidden'; readonly said: string }
   | { readonly kind: 'not-found'; readonly said: string }
 
-/** A key may have been made, and nobody knows its id. */
-export class AmbiguousMint extends Error {
-  override readonly name = 'AmbiguousMint'
-}
+/** What is known of a key after it was asked for. */
+export type MintAnswer =
+  | ({ readonly kind: 'minted' } & MintedKey)
+  /** It was certainly not made. */
+  | { readonly kind: 'refused'; readonly error: SetupError }
+  /** It may have been made, and nobody knows its id. */
+  | { readonly kind: 'unknown'; readonly error: SetupError }
 
 /** The few calls of the Blaxel API that a session needs. Each throws SetupError for what its caller can't act on. */
 export interface BlaxelApi {
@@ -41,8 +44,8 @@ export interface BlaxelApi {
   readonly url: string
   issueToken(clientId: string, clientSecret: string, source: string): Promise<IssuedToken>
   workspace(name: string, token: string): Promise<WorkspaceAnswer>
-  /** @throws AmbiguousMint where the request may have been carried out without an answer */
-  mintKey(serviceAccount: string, name: string, lifetime: string, apiKey: string): Promise<MintedKey>
+  /** @throws the signal's reason when it fires; whether the key was made is not known then */
+  mintKey(serviceAccount: string, name: string, lifetime: string, apiKey: string): Promise<MintAnswer>
   /** The ids of the keys with a name. */
   keysNamed(serviceAccount: string, name: string, apiKey: string): Promise<string[]>
   /** Also fine where the key is gone already. */
@@ -96,11 +99,11 @@ export function createApi(url: string, http: Http, endsAt: number, signal: Abort
         body: JSON.stringify({ name, expires_in: lifetime }),
       }
       try {
-        return mintedKey(await ask(request, judgeMint), serviceAccount, host)
+        return mintAnswer(await ask(request, judgeMint), serviceAccount, host)
       } catch (error) {
-        throw error instanceof SetupError && error.cause instanceof NetworkError && !error.cause.nothingSent
-          ? new AmbiguousMint(error.message, { cause: error })
-          : error
+        signal.throwIfAborted()
+        if (!(error instanceof SetupError && error.cause instanceof NetworkError)) throw error
+        return { kind: error.cause.nothingSent ? 'refused' : 'unknown', error }
       }
     },
     keysNamed: async (serviceAccount, name, apiKey) => {
@@ -176,35 +179,35 @@ function workspaceAnswer(answer: HttpAnswer, name: string, host: string): Worksp
   }
 }
 
-function mintedKey(answer: HttpAnswer, serviceAccount: string, host: string): MintedKey {
+function mintAnswer(answer: HttpAnswer, serviceAccount: string, host: string): MintAnswer {
   const said = `${answer.status}: ${saidBy(answer)}`
+  const refused = (what: string, remedy: string): MintAnswer => ({
+    kind: 'refused',
+    error: new SetupError(what, remedy),
+  })
   switch (answer.status) {
     case 200:
     case 201: {
       const body = parsed(answer)
       const id = field(body, 'id')
       const apiKey = field(body, 'apiKey')
-      // A key has been made all the same: the caller finds it by its name.
-      if (!isId(id) || !isToken(apiKey)) throw new AmbiguousMint(unexpected(answer, host, 'a key').message)
-      return { id, apiKey }
+      if (!isId(id) || !isToken(apiKey)) return { kind: 'unknown', error: unexpected(answer, host, 'a key') }
+      return { kind: 'minted', id, apiKey }
     }
     case 401:
-      throw new SetupError(
-        `The Blaxel API does not accept api-key (${said}).`,
-        'Check that the secret holds a live API key.',
-      )
+      return refused(`The Blaxel API does not accept api-key (${said}).`, 'Check that the secret holds a live API key.')
     case 403:
-      throw new SetupError(
+      return refused(
         `The api-key may not make keys for the service account ${serviceAccount} (${said}).`,
         'Give its owner the permission apiKey:write, or use client-id and client-secret of the service account instead.',
       )
     case 404:
-      throw new SetupError(
+      return refused(
         `There is no service account ${serviceAccount} for this api-key (${said}).`,
         "Set the input service-account to the service account's client ID.",
       )
     default:
-      throw answer.status >= 500 ? new AmbiguousMint(failed(answer, host).message) : failed(answer, host)
+      return { kind: answer.status >= 500 ? 'unknown' : 'refused', error: failed(answer, host) }
   }
 }
 

@@ -1,5 +1,5 @@
 import { SetupError, messageOf } from '../base/errors.ts'
-import { AmbiguousMint, type BlaxelApi, type WorkspaceAnswer } from './api.ts'
+import type { BlaxelApi, WorkspaceAnswer } from './api.ts'
 import type { Credential } from './credential.ts'
 import { DEFAULT_ORIGIN_URL } from './origin.ts'
 
@@ -68,21 +68,25 @@ async function mint(credential: ServiceAccount, api: BlaxelApi, edges: SessionEd
   const { apiKey, serviceAccount, lifetime } = credential
   const name = edges.keyName()
   edges.rememberKey({ name, expiresAt: Date.now() + lifetime.ms })
-  try {
-    const key = await api.mintKey(serviceAccount, name, lifetime.text, apiKey)
-    const expiresAt = Date.now() + lifetime.ms
-    edges.hide(key.apiKey)
-    edges.rememberKey({ name, id: key.id, expiresAt })
-    return { token: key.apiKey, type: 'service-account-key', expiresAt, isShortLived: true }
-  } catch (error) {
-    if (error instanceof SetupError) edges.forgetKey()
-    if (!(error instanceof AmbiguousMint)) throw error
-    const outcome = await deleteByName(credential, name, api)
-    throw new SetupError(
-      `No short-lived key could be made for the service account ${serviceAccount}: ${error.message} ${outcome}`,
-      'Run the job again.',
-      { cause: error },
-    )
+  const answer = await api.mintKey(serviceAccount, name, lifetime.text, apiKey)
+  switch (answer.kind) {
+    case 'minted': {
+      const expiresAt = Date.now() + lifetime.ms
+      edges.hide(answer.apiKey)
+      edges.rememberKey({ name, id: answer.id, expiresAt })
+      return { token: answer.apiKey, type: 'service-account-key', expiresAt, isShortLived: true }
+    }
+    case 'refused':
+      edges.forgetKey()
+      throw answer.error
+    case 'unknown': {
+      const outcome = await deleteByName(credential, name, api)
+      throw new SetupError(
+        `No short-lived key could be made for the service account ${serviceAccount}: ${answer.error.message} ${outcome}`,
+        'Run the job again.',
+        { cause: answer.error },
+      )
+    }
   }
 }
 

@@ -121,6 +121,22 @@ describe('threat 38: a minted key that nobody remembers', () => {
     })
   })
 
+  test.each(['SIGINT', 'a failed installation'])('%s while the answer is on its way: none is left', async (what) => {
+    await inWorld(async (world) => {
+      world.sandbox.intercept({ ...api, method: 'POST', answer: { kind: 'stall', bytes: 5 } })
+      const version = what === 'SIGINT' ? minted.version : '9.9.4'
+      world.sandbox.github.publish({ version: '9.9.4', faults: { versionBroken: true } })
+      const job = world.machine.job()
+      const running = job.start({ with: { ...minted, version } })
+      while (world.sandbox.blaxel.keys.size === 0) await pause(1)
+      if (what === 'SIGINT') running.kill('SIGINT')
+      const step = await running.result
+      expect([step.exitCode, world.sandbox.blaxel.keys.size]).toEqual([1, 1])
+      await job.end()
+      expect(world.sandbox.blaxel.keys.size).toBe(0)
+    })
+  })
+
   test('the connection breaks after the key is made: deleted by its name, not made again', async () => {
     await inWorld(async (world) => {
       world.sandbox.intercept({ ...api, method: 'POST', answer: { kind: 'process-then-reset' } })
