@@ -3,9 +3,9 @@
  * after the other. Floor and action take turns, so that a busy machine slows both. Needs a shell with curl, tar and
  * sha256sum, and a machine with Linux for the memory.
  *
- *   npm run bench -- [--rounds 15] [--cli PATH]
+ *   npm run bench -- [--rounds 15] [--cli PATH] [--only WORDS]
  *
- * Prints a table, and writes docs/bench/bench.json and docs/bench/bench.svg.
+ * Prints a table, and writes docs/bench/bench.json and docs/bench/bench.svg where all cases were measured.
  */
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -44,26 +44,25 @@ curl -sf -H "authorization: Bearer $TOKEN" -H 'x-blaxel-workspace: acme' https:/
 `
 const LOGIN = 'BL_API_KEY="$TOKEN" "$BL" login acme --skip-version-warning >/dev/null\n'
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '15' }, cli: { type: 'string' } } })
+const { values } = parseArgs({
+  options: { rounds: { type: 'string', default: '15' }, cli: { type: 'string' }, only: { type: 'string' } },
+})
 const rounds = Number(values.rounds)
 
 const stage = await openStage()
 try {
-  const measures = [
-    await compare('warm: exact version, OAuth login', 0.9, warmShell(), () => action(stage.machine, stage.inputs)),
-    await compare(
-      'warm: install only',
-      1.4,
-      () => shell('node -e 0\n"$BL" version --skip-version-warning'),
-      () => action(stage.machine, { version: VERSION }),
-    ),
-    await compare('cold: download and OAuth login', 0.7, coldShell(), async () =>
-      action(await freshMachine(), stage.inputs),
-    ),
-    await distant(),
-    await compare('post', 1.8, nodeFloor, post),
-    ...(process.platform === 'linux' ? await memory() : []),
+  const cases: [string, () => Promise<Measure | readonly Measure[]>][] = [
+    ['warm', warm],
+    ['install only', installOnly],
+    ['cold', cold],
+    ['distant', distant],
+    ['post', post],
+    ...(process.platform === 'linux' ? [['memory', memory] satisfies [string, typeof memory]] : []),
   ]
+  const measures: Measure[] = []
+  for (const [name, measure] of cases) {
+    if (values.only === undefined || name.includes(values.only)) measures.push(...[await measure()].flat())
+  }
   report(measures)
 } finally {
   await stage.sandbox.close()
@@ -111,30 +110,54 @@ async function action(machine: Machine, inputs: Record<string, string>): Promise
   return step.durationMs
 }
 
-async function post(): Promise<number> {
-  const job = stage.machine.job()
-  await job.uses({ with: stage.inputs })
-  const [ended] = await job.end()
-  return ended?.durationMs ?? Number.NaN
+function warm(): Promise<Measure> {
+  const script = `node -e 0\n"$BL" version --skip-version-warning >/dev/null\n${TOKEN}${LOGIN}`
+  return compare(
+    'warm: exact version, OAuth login',
+    0.9,
+    () => shell(script),
+    () => action(stage.machine, stage.inputs),
+  )
 }
 
-function warmShell(): () => Promise<number> {
-  return () => shell(`node -e 0\n"$BL" version --skip-version-warning >/dev/null\n${TOKEN}${LOGIN}`)
+function installOnly(): Promise<Measure> {
+  const script = 'node -e 0\n"$BL" version --skip-version-warning'
+  return compare(
+    'warm: install only',
+    1.4,
+    () => shell(script),
+    () => action(stage.machine, { version: VERSION }),
+  )
 }
 
-function coldShell(): () => Promise<number> {
+function post(): Promise<Measure> {
+  const ours = async () => {
+    const job = stage.machine.job()
+    await job.uses({ with: stage.inputs })
+    const [ended] = await job.end()
+    return ended?.durationMs ?? Number.NaN
+  }
+  return compare('post', 1.8, nodeFloor, ours)
+}
+
+function cold(): Promise<Measure> {
   const { version } = stage.inputs
   const base = `https://github.com/blaxel-ai/toolkit/releases/download/v${String(version)}`
   const archive = stage.sandbox.github.platformFile
-  return () =>
-    shell(`node -e 0
+  const script = `node -e 0
 curl -sfLO ${base}/${archive}
 curl -sfLO ${base}/blaxel_${String(version)}_checksums.txt
 grep ' ${archive}$' blaxel_${String(version)}_checksums.txt | sha256sum -c --quiet
 tar -xzf ${archive}
 BL=$PWD/blaxel
 "$BL" version --skip-version-warning >/dev/null
-${TOKEN}${LOGIN}`)
+${TOKEN}${LOGIN}`
+  return compare(
+    'cold: download and OAuth login',
+    0.7,
+    () => shell(script),
+    async () => action(await freshMachine(), stage.inputs),
+  )
 }
 
 /** Runs a script in an empty directory that is its home, too. */
@@ -285,6 +308,7 @@ function report(measures: readonly Measure[]): void {
   console.table(shown)
   for (const { name, bytes, goal } of sizes())
     console.log(`${name}: ${Math.round(bytes / 1000)} kB of scripts (goal ≤ ${goal / 1000} kB)`)
+  if (values.only !== undefined) return
   const folder = join(ROOT, 'docs', 'bench')
   mkdirSync(folder, { recursive: true })
   const ratios = measures.map((measure) => ({ ...measure, ratio: Number((measure.action / measure.floor).toFixed(3)) }))

@@ -1,6 +1,5 @@
 import { dirname } from 'node:path'
 import { readConfig } from './blaxel/config-file.ts'
-import { loggedInWorkspaces } from './blaxel/config-text.ts'
 import { configPath } from './blaxel/login-ledger.ts'
 import { DEFAULT_ORIGIN_URL, type Origin } from './blaxel/origin.ts'
 import type { Session } from './blaxel/session.ts'
@@ -95,6 +94,7 @@ export async function handOverNothing(access: Access, { runner, machine }: HandO
 async function machineLogins(machine: Machine): Promise<string[]> {
   try {
     const { content } = await readConfig(configPath(blaxelDirectory(machine)))
+    const { loggedInWorkspaces } = await import('./blaxel/config-text.ts')
     return content.kind === 'present' ? loggedInWorkspaces(content.text) : []
   } catch {
     return [] // a config that we can't read is none that we could warn of

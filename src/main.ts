@@ -1,16 +1,17 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { withDeadline } from './base/deadline.ts'
+import { unlessAborted, withDeadline } from './base/deadline.ts'
 import { SetupError } from './base/errors.ts'
 import { statIfThere } from './base/files.ts'
 import type { Http } from './base/http.ts'
 import type { Run } from './base/process.ts'
 import { together } from './base/together.ts'
-import { createApi } from './blaxel/api.ts'
+import { createApi, type BlaxelApi } from './blaxel/api.ts'
 import { readConfig } from './blaxel/config-file.ts'
+import type { LoginEntry } from './blaxel/config-text.ts'
 import { hashSecret, secretOf } from './blaxel/credential.ts'
 import { configPath, enter, isLoggedIn } from './blaxel/login-ledger.ts'
-import { openSession, type Session } from './blaxel/session.ts'
+import { checkWorkspace, openSession, type Session } from './blaxel/session.ts'
 import { login } from './cli/bl.ts'
 import { install, type Installation } from './cli/install.ts'
 import type { Platform } from './cli/platform.ts'
@@ -54,16 +55,19 @@ export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
   if (access.kind === 'session') await prepareSession(access, edges)
   const notebook = openNotebook(edges)
   await mkdir(notebook.state().scratch, { mode: 0o700 })
-  const [installation, session] = await together(
+  const installed = Promise.withResolvers<Installation>()
+  const [installation, opened] = await together(
     signal,
-    (both) => timed('install', edges, () => installCli(inputs, notebook.state(), edges, both)),
-    (both) =>
-      timed('session', edges, () =>
-        access.kind === 'session' ? establish(access, notebook, edges, both) : Promise.resolve(undefined),
-      ),
+    async (both) => {
+      const installation = await timed('install', edges, () => installCli(inputs, notebook.state(), edges, both))
+      installed.resolve(installation)
+      return installation
+    },
+    async (both) => (access.kind === 'session' ? open(access, installed.promise, notebook, edges, both) : undefined),
   )
-  if (access.kind === 'session' && session) {
-    if (access.login) await timed('login', edges, () => logIn(access, session, installation, notebook, edges))
+  if (access.kind === 'session' && opened) {
+    const { session, entry } = opened
+    if (entry) await timed('config', edges, () => enterConfig(access, session, entry, notebook, edges))
     announceSession(access, session, runner)
     if (!access.logout) keepKey(session, notebook, runner)
     handOverCli(installation, edges)
@@ -126,7 +130,7 @@ function checkoutWarning(setting: CheckoutSetting): string {
 
 async function installCli(inputs: Inputs, state: State, edges: MainEdges, signal: AbortSignal): Promise<Installation> {
   const { runner, machine, platform, http, run } = edges
-  const began = performance.now()
+  const began = process.uptime()
   const installation = await install(
     inputs.version,
     inputs.checksum,
@@ -144,7 +148,7 @@ async function installCli(inputs: Inputs, state: State, edges: MainEdges, signal
     },
     signal,
   )
-  const seconds = ((performance.now() - began) / 1000).toFixed(1)
+  const seconds = (process.uptime() - began).toFixed(1)
   const checked = `SHA-256 verified: ${installation.verifiedBy.replace('-', ' ')}`
   const what = `bl ${installation.version} for ${platform.name}`
   runner.info(
@@ -155,51 +159,105 @@ async function installCli(inputs: Inputs, state: State, edges: MainEdges, signal
   return installation
 }
 
-async function establish(
+interface Opened {
+  readonly session: Session
+  /** What `bl login` has written, where it was to run. */
+  readonly entry: LoginEntry | undefined
+}
+
+/** Opens the session, and logs in with it while the API is still asked whether it is good for the workspace. */
+async function open(
   access: SessionAccess,
+  installed: Promise<Installation>,
   notebook: Notebook,
   edges: MainEdges,
-  parent: AbortSignal,
-): Promise<Session> {
-  const { runner, http, use } = edges
+  signal: AbortSignal,
+): Promise<Opened> {
+  const { runner, use } = edges
   const { credential, workspace, origin } = access
-  const expired = () =>
-    new SetupError(
-      `No session could be opened at ${new URL(origin.url).host} within ${API_DEADLINE_MS / 1000} s.`,
-      'Run the job again later.',
-    )
+  const ask = apiBranch(access, edges)
   const rememberKey = (key: Pick<KeyState, 'name' | 'id' | 'expiresAt'>) => {
     if (credential.kind !== 'service-account') return
     const { serviceAccount, apiKey } = credential
     notebook.note({ key: { ...key, origin: origin.url, workspace, serviceAccount, credential: hashSecret(apiKey) } })
   }
-  return withDeadline(parent, API_DEADLINE_MS, expired, (signal) => {
-    const api = createApi(origin.url, http, Date.now() + API_DEADLINE_MS, signal)
-    return openSession(credential, workspace, api, {
-      hide: runner.hide,
-      keyName: () => `setup-bl-${use}`,
-      rememberKey,
-      forgetKey: notebook.forgetKey,
-    })
-  })
+  const session = await timed('session', edges, () =>
+    ask(signal, (api) =>
+      openSession(credential, api, {
+        hide: runner.hide,
+        keyName: () => `setup-bl-${use}`,
+        rememberKey,
+        forgetKey: notebook.forgetKey,
+      }),
+    ),
+  )
+  const accepted = Promise.withResolvers<'accepted'>()
+  const [entry] = await together(
+    signal,
+    async (both) =>
+      access.login
+        ? logIn(access, session, await unlessAborted(installed, both), accepted.promise, notebook, edges, both)
+        : undefined,
+    async (both) => {
+      await timed('workspace', edges, () => ask(both, (api) => checkWorkspace(credential, workspace, session, api)))
+      accepted.resolve('accepted')
+    },
+  )
+  return { session, entry }
+}
+
+type ApiBranch = <T>(signal: AbortSignal, work: (api: BlaxelApi) => Promise<T>) => Promise<T>
+
+/** All that is asked of the API has one deadline. */
+function apiBranch({ origin }: SessionAccess, { http }: MainEdges): ApiBranch {
+  const endsAt = Date.now() + API_DEADLINE_MS
+  const expired = () =>
+    new SetupError(
+      `No session could be opened at ${new URL(origin.url).host} within ${API_DEADLINE_MS / 1000} s.`,
+      'Run the job again later.',
+    )
+  return (parent, work) =>
+    withDeadline(parent, endsAt - Date.now(), expired, (signal) => work(createApi(origin.url, http, endsAt, signal)))
 }
 
 async function logIn(
-  access: SessionAccess,
+  { workspace, origin }: SessionAccess,
   session: Session,
   installation: Installation,
+  accepted: Promise<'accepted'>,
+  notebook: Notebook,
+  { run, machine, ...edges }: MainEdges,
+  signal: AbortSignal,
+): Promise<LoginEntry> {
+  const attempt = () =>
+    timed('login', edges, () =>
+      login(
+        installation.path,
+        { workspace, token: session.token, apiUrl: origin.url, environment: origin.environment },
+        { run, childEnv: machine.childEnv, scratch: notebook.state().scratch },
+        signal,
+      ),
+    )
+  try {
+    return await attempt()
+  } catch (error) {
+    if ((await Promise.race([accepted, Promise.resolve('unknown')])) === 'accepted') throw error
+    // The API's own answer says better why; where it needs several tries, so may `bl`.
+    await unlessAborted(accepted, signal)
+    return attempt()
+  }
+}
+
+async function enterConfig(
+  access: SessionAccess,
+  session: Session,
+  entry: LoginEntry,
   notebook: Notebook,
   edges: MainEdges,
 ): Promise<void> {
-  const { runner, machine, run, signal } = edges
+  const { runner, machine, signal } = edges
   const { workspace, origin, credential } = access
   const directory = blaxelDirectory(machine)
-  const entry = await login(
-    installation.path,
-    { workspace, token: session.token, apiUrl: origin.url, environment: origin.environment },
-    { run, childEnv: machine.childEnv, scratch: notebook.state().scratch },
-    signal,
-  )
   const madeDirectory = statIfThere(directory) === undefined
   if (access.logout) {
     const wasThere = await isLoggedIn(directory, entry)
@@ -236,12 +294,12 @@ function notAfter({ expiresAt }: Session): number {
   return expiresAt !== undefined && expiresAt > Date.now() ? expiresAt : Date.now() + LASTING_LOGIN_MS
 }
 
-async function timed<T>(phase: string, { runner }: MainEdges, work: () => Promise<T>): Promise<T> {
-  const began = performance.now()
+async function timed<T>(phase: string, { runner }: Pick<MainEdges, 'runner'>, work: () => Promise<T>): Promise<T> {
+  const began = process.uptime()
   try {
     return await work()
   } finally {
-    runner.debug(`${phase}: ${Math.round(performance.now() - began)} ms`)
+    runner.debug(`${phase}: ${Math.round((process.uptime() - began) * 1000)} ms`)
   }
 }
 

@@ -1,5 +1,5 @@
 import { lstatSync, readdirSync, readFileSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import type { StepResult } from '../../sandbox/job.ts'
 import { createMachine, type Machine } from '../../sandbox/machine.ts'
@@ -71,6 +71,9 @@ export function configOf(machine: Machine): ConfigFile {
     write: async (text, mode = 0o600) => {
       await mkdir(dirname(path), { recursive: true })
       await writeFile(path, text, { mode })
+      // As that of a machine is: one that was changed a moment ago may be in the making.
+      const anHourAgo = new Date(Date.now() - 3_600_000)
+      await utimes(path, anHourAgo, anHourAgo)
     },
     read: () => {
       try {

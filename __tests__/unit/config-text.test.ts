@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { parse } from 'yaml'
-import { ConfigTextError, parseLayout } from '../../src/blaxel/config-layout.ts'
+import { parseLayout } from '../../src/blaxel/config-layout.ts'
+import { ConfigTextError } from '../../src/blaxel/config-text-error.ts'
 import {
   findLogin,
   loggedInWorkspaces,

@@ -5,6 +5,7 @@ import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, wr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SetupError } from '../../src/base/errors.ts'
+import { fingerprint } from '../../src/blaxel/config-file.ts'
 import { parseLedger, readLedger, removeLedger, writeLedger, type Ledger, type Use } from '../../src/blaxel/ledger.ts'
 import { configText } from './configs.ts'
 import { holds, holdsAsync, thrownBy } from './property.ts'
@@ -163,7 +164,10 @@ describe('a ledger', () => {
 })
 
 describe("a ledger's text", () => {
-  const text = (changes: object) => JSON.stringify({ schema: 1, ...ledger, ...changes })
+  const text = (changes: object) => JSON.stringify({ schema: 1, baseFingerprint, ...ledger, ...changes })
+  const baseFingerprint = fingerprint(ledger.base)
+  const known = 'workspaces: []\n'
+  const digits = Array.from(baseFingerprint)
   const withUse = (changes: object) => text({ uses: [use, { ...use, ...changes }] })
   const withEntry = (changes: object) => withUse({ entry: { ...use.entry, ...changes } })
 
@@ -180,11 +184,16 @@ describe("a ledger's text", () => {
     [
       'base.text',
       (config) => text({ base: { kind: 'present', text: config, mode: 0o600 } }),
-      [undefined, null, 17, 'a: "', '- a', 'a: 1\n---\nb: 1', 'workspaces: [{name: a}]'],
+      [undefined, null, 17, [known], '', ` ${known}`, known.trim()],
+    ],
+    [
+      'baseFingerprint',
+      (print) => text({ baseFingerprint: print }),
+      [undefined, null, 17, '', 'absent', digits, digits.reverse().join('')],
     ],
     [
       'base.mode',
-      (mode) => text({ base: { kind: 'present', text: '', mode } }),
+      (mode) => text({ base: { kind: 'present', text: known, mode } }),
       [undefined, null, '420', -1, 0.5, 0o1000, 0o4755, 1e300],
     ],
     ['written', (written) => text({ written }), [undefined, null, 17, {}]],

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { addAbortSignal } from 'node:stream'
-import { HttpClient } from '@actions/http-client'
+import type { HttpClient } from '@actions/http-client'
 import { unlessAborted, withDeadline } from './deadline.ts'
 import { codeOf, messageOf } from './errors.ts'
 import { excerpt } from './redact.ts'
@@ -80,10 +80,11 @@ const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNR
  * @param debug hears of every further try
  */
 export function createHttp(userAgent: string, debug: (line: string) => void): Http {
-  const client = new HttpClient(userAgent, [], { allowRedirects: false, allowRetries: false, keepAlive: true })
+  let made: Promise<HttpClient> | undefined
+  const client = () => (made ??= makeClient(userAgent))
 
   const open: Http['open'] = async (request, signal) => {
-    const pending = client.request(request.method, request.url, request.body ?? null, { ...request.headers })
+    const pending = (await client()).request(request.method, request.url, request.body ?? null, { ...request.headers })
     // The client knows no signal: an answer that comes after it fired is thrown away.
     pending.then(
       ({ message }) => signal.aborted && message.destroy(),
@@ -124,6 +125,12 @@ export function createHttp(userAgent: string, debug: (line: string) => void): Ht
   }
 
   return { open, ask }
+}
+
+/** TLS takes long to load, and most uses that only install need no request. */
+async function makeClient(userAgent: string): Promise<HttpClient> {
+  const { HttpClient } = await import('@actions/http-client')
+  return new HttpClient(userAgent, [], { allowRedirects: false, allowRetries: false, keepAlive: true })
 }
 
 /** Statuses after which the same request may be sent again: 408, 425, 429 and 5xx. */

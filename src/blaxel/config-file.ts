@@ -4,7 +4,7 @@ import { open, readFile, type FileHandle } from 'node:fs/promises'
 import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf, messageOf, SetupError } from '../base/errors.ts'
 import { refuseStrangeFile, renamePatiently, statIfThere } from '../base/files.ts'
-import { ConfigTextError, parseLayout } from './config-layout.ts'
+import { ConfigTextError } from './config-text-error.ts'
 
 /** What stands at the place of config.yaml. */
 export type ConfigContent =
@@ -16,7 +16,7 @@ export interface ConfigSnapshot {
   readonly stats: BigIntStats | undefined
 }
 
-/** `bl` truncates and then writes: an empty or invalid file gets this long to become whole. */
+/** `bl` truncates and then writes: an empty or invalid file gets this long after its last change to become whole. */
 const SETTLING_MS = 2_000
 const LOOK_AGAIN_MS = 20
 const LARGEST_BYTES = 4_000_000
@@ -24,15 +24,16 @@ const WHAT = "the CLI's config"
 
 /**
  * Reads the config once it is whole and of a form in which logins can be replaced.
+ * @param known fingerprints of texts that need no check, since they are ours
  * @throws SetupError naming file and line for anything that must not be written: links, directories, somebody else's
  * files, invalid YAML. An empty file that stays empty is fine.
  */
-export async function readConfig(path: string): Promise<ConfigSnapshot> {
+export async function readConfig(path: string, known: readonly string[] = []): Promise<ConfigSnapshot> {
   const givesUpAt = Date.now() + SETTLING_MS
   for (;;) {
-    const seen = await readOnce(path)
+    const seen = await readOnce(path, known)
     if (seen.kind === 'whole') return seen.snapshot
-    if (Date.now() > givesUpAt) {
+    if (seen.changedAt < Date.now() - SETTLING_MS || Date.now() > givesUpAt) {
       if (seen.kind === 'unfit') throw seen.error
       return seen.snapshot
     }
@@ -42,32 +43,38 @@ export async function readConfig(path: string): Promise<ConfigSnapshot> {
 
 type Seen =
   | { readonly kind: 'whole'; readonly snapshot: ConfigSnapshot }
-  | { readonly kind: 'empty'; readonly snapshot: ConfigSnapshot }
-  | { readonly kind: 'unfit'; readonly error: SetupError }
+  /** When it was changed last, in ms since the epoch. */
+  | ({ readonly changedAt: number } & (
+      | { readonly kind: 'empty'; readonly snapshot: ConfigSnapshot }
+      | { readonly kind: 'unfit'; readonly error: SetupError }
+    ))
 
-async function readOnce(path: string): Promise<Seen> {
+async function readOnce(path: string, known: readonly string[]): Promise<Seen> {
   const stats = look(path)
   if (stats === undefined) return { kind: 'whole', snapshot: { content: { kind: 'absent' }, stats } }
   refuseUnfit(path, stats)
   const bytes = await readBytes(path)
   const after = look(path)
   if (bytes === undefined || !after || !isSame(stats, after)) {
-    return {
-      kind: 'unfit',
-      error: new SetupError(`${path} keeps changing.`, 'Run the job again when nothing else writes it.'),
-    }
+    const error = new SetupError(`${path} keeps changing.`, 'Run the job again when nothing else writes it.')
+    return { kind: 'unfit', error, changedAt: Date.now() }
   }
+  const changedAt = Number(stats.mtimeMs)
   const text = bytes.toString('utf8')
   if (!Buffer.from(text).equals(bytes)) {
-    return { kind: 'unfit', error: new SetupError(`${path} is not UTF-8.`, 'Mend or remove it; it was left as it is.') }
+    const error = new SetupError(`${path} is not UTF-8.`, 'Mend or remove it; it was left as it is.')
+    return { kind: 'unfit', error, changedAt }
   }
-  const snapshot = { content: { kind: 'present' as const, text, mode: modeOf(stats) }, stats }
-  if (text === '') return { kind: 'empty', snapshot }
-  const error = unfitness(path, text)
-  return error ? { kind: 'unfit', error } : { kind: 'whole', snapshot }
+  const content: ConfigContent = { kind: 'present', text, mode: modeOf(stats) }
+  const snapshot = { content, stats }
+  if (text === '') return { kind: 'empty', snapshot, changedAt }
+  const error = known.includes(fingerprint(content)) ? undefined : await unfitness(path, text)
+  return error ? { kind: 'unfit', error, changedAt } : { kind: 'whole', snapshot }
 }
 
-function unfitness(path: string, text: string): SetupError | undefined {
+async function unfitness(path: string, text: string): Promise<SetupError | undefined> {
+  // Reading YAML takes as long to load as all the rest: only where it is needed.
+  const { parseLayout } = await import('./config-layout.ts')
   try {
     parseLayout(text)
     return undefined
@@ -214,7 +221,7 @@ async function overtaken(path: string, was: ConfigSnapshot, old: FileHandle | un
   for (;;) {
     await pause(LOOK_AGAIN_MS)
     const text = await textOf(old)
-    if (text !== '' && unfitness(path, text) === undefined) {
+    if (text !== '' && (await unfitness(path, text)) === undefined) {
       return { kind: 'overtaken', content: { kind: 'present', text, mode: was.content.mode } }
     }
     if (Date.now() > givesUpAt) return { kind: 'replaced' }
@@ -222,7 +229,8 @@ async function overtaken(path: string, was: ConfigSnapshot, old: FileHandle | un
 }
 
 async function textOf(file: FileHandle): Promise<string> {
-  const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(LARGEST_BYTES), position: 0 })
+  const { size } = await file.stat()
+  const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(Math.min(size, LARGEST_BYTES)), position: 0 })
   return buffer.subarray(0, bytesRead).toString('utf8')
 }
 

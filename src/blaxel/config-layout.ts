@@ -12,6 +12,7 @@ import {
   type Pair,
   type YAMLMap,
 } from 'yaml'
+import { ConfigTextError } from './config-text-error.ts'
 
 /** One workspace's entry: whole lines, from the one with its dash to the last one of its content. */
 export interface Item {
@@ -72,17 +73,6 @@ export interface Layout {
   readonly firstKey: number
   readonly context: Context
   readonly workspaces: Workspaces
-}
-
-/** A config.yaml that can't be changed without risk. `line` counts from 1. */
-export class ConfigTextError extends Error {
-  override readonly name = 'ConfigTextError'
-  readonly line: number
-
-  constructor(line: number, what: string) {
-    super(what)
-    this.line = line
-  }
 }
 
 /**

@@ -1,4 +1,5 @@
-import { ConfigTextError, parseLayout, type Context, type Item, type Layout } from './config-layout.ts'
+import { parseLayout, type Context, type Item, type Layout } from './config-layout.ts'
+import { ConfigTextError } from './config-text-error.ts'
 import { isEnvironmentName, isId } from './values.ts'
 
 /** One workspace's entry as `bl login` writes it. The values hold no character that YAML would read as something else. */

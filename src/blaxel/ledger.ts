@@ -1,8 +1,7 @@
 import { readFileSync, rmSync } from 'node:fs'
 import { SetupError } from '../base/errors.ts'
 import { refuseStrangeFile, statIfThere, writePrivately } from '../base/files.ts'
-import type { ConfigContent } from './config-file.ts'
-import { parseLayout } from './config-layout.ts'
+import { fingerprint, type ConfigContent } from './config-file.ts'
 import type { Login, LoginEntry } from './config-text.ts'
 import { isEnvironmentName, isId, isToken, isWorkspaceName } from './values.ts'
 
@@ -62,7 +61,11 @@ export function readLedger(path: string): Ledger | undefined {
 
 /** Writes the ledger in one step. To be called under the lock. */
 export async function writeLedger(path: string, id: string, ledger: Ledger): Promise<void> {
-  await writePrivately(path, `${path}.${id}`, `${JSON.stringify({ schema: SCHEMA, ...ledger })}\n`)
+  await writePrivately(
+    path,
+    `${path}.${id}`,
+    `${JSON.stringify({ schema: SCHEMA, baseFingerprint: fingerprint(ledger.base), ...ledger })}\n`,
+  )
 }
 
 /** Takes the ledger away. To be called under the lock. */
@@ -84,11 +87,11 @@ export function parseLedger(text: string): Parsed {
     return { kind: 'damaged' }
   }
   if (!isObject(value)) return { kind: 'damaged' }
-  const { schema, base, written, previous, madeDirectory, uses, gone } = value
+  const { schema, base, baseFingerprint, written, previous, madeDirectory, uses, gone } = value
   if (typeof schema === 'number' && schema !== SCHEMA) return { kind: 'other-version', schema }
   const isWhole =
     schema === SCHEMA &&
-    isContent(base) &&
+    isContent(base, baseFingerprint) &&
     typeof written === 'string' &&
     typeof previous === 'string' &&
     typeof madeDirectory === 'boolean' &&
@@ -98,26 +101,24 @@ export function parseLedger(text: string): Parsed {
   return { kind: 'known', ledger: { base, written, previous, madeDirectory, uses, gone } }
 }
 
-function isContent(value: unknown): value is ConfigContent {
+function isContent(value: unknown, expected: unknown): value is ConfigContent {
+  return (isAbsent(value) || isPresent(value)) && fingerprint(value) === expected
+}
+
+function isAbsent(value: unknown): value is ConfigContent & { kind: 'absent' } {
+  return isObject(value) && value.kind === 'absent'
+}
+
+function isPresent(value: unknown): value is ConfigContent & { kind: 'present' } {
   if (!isObject(value)) return false
-  if (value.kind === 'absent') return true
   const { kind, text, mode } = value
-  const hasForm =
+  return (
     kind === 'present' &&
     typeof text === 'string' &&
     Number.isInteger(mode) &&
     (mode as number) >= 0 &&
     (mode as number) <= 0o777
-  return hasForm && isConfig(text)
-}
-
-function isConfig(text: string): boolean {
-  try {
-    parseLayout(text)
-    return true
-  } catch {
-    return false
-  }
+  )
 }
 
 function isUse(value: unknown): value is Use {

@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { SetupError } from '../base/errors.ts'
 import { statIfThere } from '../base/files.ts'
 import { fingerprint, readConfig, replaceConfig, type ConfigContent } from './config-file.ts'
-import { ConfigTextError } from './config-layout.ts'
-import { findLogin, render, subtract, type LoginEntry } from './config-text.ts'
+import { ConfigTextError } from './config-text-error.ts'
+import type * as ConfigText from './config-text.ts'
+import type { LoginEntry } from './config-text.ts'
 import { hashSecret } from './credential.ts'
 import { readLedger, removeLedger, writeLedger, type GoneLogin, type Ledger, type Use } from './ledger.ts'
 import { holdLock, type HeldLock } from './machine-lock.ts'
@@ -108,7 +109,7 @@ export async function leave(directory: string, use: LeavingUse, signal: AbortSig
   const paths = pathsIn(directory)
   removeTemporary(paths, use.id)
   const isMarked = [paths.ledger, paths.lock].some((path) => statIfThere(path) !== undefined)
-  if (!isMarked && !isOurs(await loginIn(paths.config, use.workspace), use)) {
+  if (!isMarked && !isOurs(await loginIn((await readConfig(paths.config)).content, use.workspace), use)) {
     if (use.madeDirectory) removeIfEmpty(paths.directory)
     return { workspaceInUse: false }
   }
@@ -126,7 +127,7 @@ export async function leave(directory: string, use: LeavingUse, signal: AbortSig
 export async function isLoggedIn(directory: string, { name, apiKey }: LoginEntry): Promise<boolean> {
   const paths = pathsIn(directory)
   const base = knownBase(paths.ledger) ?? (await readConfig(paths.config)).content
-  return base.kind === 'present' && findLogin(base.text, name)?.apiKey === apiKey
+  return (await loginIn(base, name))?.apiKey === apiKey
 }
 
 function knownBase(ledger: string): ConfigContent | undefined {
@@ -137,9 +138,15 @@ function knownBase(ledger: string): ConfigContent | undefined {
   }
 }
 
-async function loginIn(config: string, workspace: string): Promise<LoginEntry | undefined> {
-  const { content } = await readConfig(config)
-  return content.kind === 'present' ? findLogin(content.text, workspace) : undefined
+async function loginIn(config: ConfigContent, workspace: string): Promise<LoginEntry | undefined> {
+  if (config.kind === 'absent') return undefined
+  const { findLogin } = await configText()
+  return findLogin(config.text, workspace)
+}
+
+/** The last one out whose config nobody else has changed needs no YAML, which takes as long to load as all the rest. */
+function configText(): Promise<typeof ConfigText> {
+  return import('./config-text.ts')
 }
 
 function isOurs(entry: LoginEntry | undefined, use: LeavingUse): entry is LoginEntry {
@@ -158,19 +165,19 @@ type Change =
  */
 async function settle(paths: LoginPaths, id: string, change: Change, signal: AbortSignal): Promise<Ledger> {
   const givesUpAt = Date.now() + SETTLING_MS
-  let snapshot = await readConfig(paths.config)
+  const before = readLedger(paths.ledger)
+  let snapshot = await readConfig(paths.config, before && [before.written, before.previous])
   let current = snapshot.content
-  let ledger = readLedger(paths.ledger) ?? firstLedger(current)
+  let ledger = before ?? firstLedger(current)
   // Whoever changes the config meanwhile may have read it while it held the logins that go now.
   const known = ledger.uses.map(({ entry }) => entry)
   for (const use of ledger.uses.filter((use) => !isLive(use))) removeTemporary(paths, use.id)
   removeAbandoned(paths)
   for (;;) {
     signal.throwIfAborted()
-    const next = inWords(paths.config, () => step(ledger, current, known, change))
-    ledger = next.ledger
+    const next = await inWords(paths.config, () => step(ledger, current, known, change))
     const { target } = next
-    ledger = { ...ledger, written: fingerprint(target), previous: fingerprint(snapshot.content) }
+    ledger = { ...next.ledger, written: fingerprint(target), previous: fingerprint(snapshot.content) }
     await writeLedger(paths.ledger, id, ledger)
     if (isEqual(target, snapshot.content)) return ledger
     const replacement = await replaceConfig(paths.config, temporaryConfig(paths, id), snapshot, target)
@@ -183,20 +190,20 @@ async function settle(paths: LoginPaths, id: string, change: Change, signal: Abo
   }
 }
 
-function step(
+async function step(
   ledger: Ledger,
   current: ConfigContent,
   known: readonly LoginEntry[],
   change: Change,
-): { readonly ledger: Ledger; readonly target: ConfigContent } {
-  const after = changed({ ...ledger, base: absorbed(ledger, current, known) }, change)
-  return { ledger: after, target: rendered(after) }
+): Promise<{ readonly ledger: Ledger; readonly target: ConfigContent }> {
+  const after = await changed({ ...ledger, base: await absorbed(ledger, current, known) }, change)
+  return { ledger: after, target: await rendered(after) }
 }
 
 /** A config that was read without fault, but can't be changed without one, is an error that names it. */
-function inWords<T>(config: string, work: () => T): T {
+async function inWords<T>(config: string, work: () => Promise<T>): Promise<T> {
   try {
-    return work()
+    return await work()
   } catch (error) {
     if (!(error instanceof ConfigTextError)) throw error
     throw new SetupError(
@@ -212,18 +219,20 @@ function firstLedger(base: ConfigContent): Ledger {
 }
 
 /** The base, with the change of anybody who has written the config since we did. */
-function absorbed(ledger: Ledger, current: ConfigContent, known: readonly LoginEntry[]): ConfigContent {
+async function absorbed(ledger: Ledger, current: ConfigContent, known: readonly LoginEntry[]): Promise<ConfigContent> {
   const { base, written, previous } = ledger
   if ([written, previous, fingerprint(base)].includes(fingerprint(current))) return base
   if (current.kind === 'absent') return current
-  const ours = [...known, ...goneLoginsIn(current.text, ledger.gone)]
+  const ours = [...known, ...(await goneLoginsIn(current.text, ledger.gone))]
+  const { subtract } = await configText()
   const text = subtract(current.text, base.kind === 'present' ? base.text : undefined, ours)
   // Our own mode is 0600; a stranger who keeps it says nothing about the mode that the file had before.
   return content(text, base.kind === 'present' && current.mode === 0o600 ? base.mode : current.mode)
 }
 
 /** The logins of jobs that have ended that somebody has put back unawares. */
-function goneLoginsIn(text: string, gone: readonly GoneLogin[]): LoginEntry[] {
+async function goneLoginsIn(text: string, gone: readonly GoneLogin[]): Promise<LoginEntry[]> {
+  const { findLogin } = await configText()
   return gone.flatMap(({ workspace, tokenHash }) => {
     const login = findLogin(text, workspace)
     return login && hashSecret(login.apiKey) === tokenHash ? [login] : []
@@ -235,7 +244,7 @@ function goneLogin({ entry }: Use): GoneLogin {
 }
 
 /** The ledger after the change. To be made any number of times. */
-function changed(before: Ledger, change: Change): Ledger {
+async function changed(before: Ledger, change: Change): Promise<Ledger> {
   const isLeaving = (use: Use) => !isLive(use) || (change.kind === 'leave' && use.id === change.use.id)
   const uses = before.uses.filter((use) => !isLeaving(use))
   const stillGone = before.gone.filter(({ until }) => until > Date.now())
@@ -247,6 +256,7 @@ function changed(before: Ledger, change: Change): Ledger {
     }
     case 'keep': {
       const { base } = ledger
+      const { render } = await configText()
       const text = render(base.kind === 'present' ? base.text : undefined, [change.login])
       return { ...ledger, uses, base: content(text, base.kind === 'present' ? base.mode : 0o600) }
     }
@@ -254,20 +264,22 @@ function changed(before: Ledger, change: Change): Ledger {
       const { id, tokenHash } = change.use
       const isKnown =
         before.uses.some((use) => use.id === id) || before.gone.some((login) => login.tokenHash === tokenHash)
-      return { ...ledger, uses, base: isKnown ? ledger.base : withoutLost(ledger.base, change.use) }
+      return { ...ledger, uses, base: isKnown ? ledger.base : await withoutLost(ledger.base, change.use) }
     }
   }
 }
 
 /** Where the ledger was lost, our login has become part of what looks like the base. */
-function withoutLost(base: ConfigContent, use: LeavingUse): ConfigContent {
-  if (base.kind === 'absent') return base
-  const login = findLogin(base.text, use.workspace)
-  return isOurs(login, use) ? content(subtract(base.text, undefined, [login]), base.mode) : base
+async function withoutLost(base: ConfigContent, use: LeavingUse): Promise<ConfigContent> {
+  const login = await loginIn(base, use.workspace)
+  if (base.kind === 'absent' || !isOurs(login, use)) return base
+  const { subtract } = await configText()
+  return content(subtract(base.text, undefined, [login]), base.mode)
 }
 
-function rendered({ base, uses }: Ledger): ConfigContent {
+async function rendered({ base, uses }: Ledger): Promise<ConfigContent> {
   if (uses.length === 0) return base
+  const { render } = await configText()
   return content(render(base.kind === 'present' ? base.text : undefined, uses), 0o600)
 }
 

@@ -27,20 +27,27 @@ export interface SessionEdges {
 }
 
 /**
- * Turns a credential into a session token for a workspace, and asks the API whether the token opens that workspace.
- * @throws SetupError telling a bad credential from a wrong workspace from an outage
+ * Turns a credential into a session token.
+ * @throws SetupError telling a bad credential from an outage
  */
-export async function openSession(
-  credential: Credential,
-  workspace: string,
-  api: BlaxelApi,
-  edges: SessionEdges,
-): Promise<Session> {
+export async function openSession(credential: Credential, api: BlaxelApi, edges: SessionEdges): Promise<Session> {
   const session = await obtain(credential, api, edges)
   edges.hide(session.token)
-  const answer = await api.workspace(workspace, session.token)
-  if (answer.kind !== 'accepted') throw refused(credential, workspace, api.url, answer)
   return session
+}
+
+/**
+ * Asks the API whether a session's token opens a workspace.
+ * @throws SetupError telling a bad credential from a wrong workspace from an outage
+ */
+export async function checkWorkspace(
+  credential: Credential,
+  workspace: string,
+  { token }: Session,
+  api: BlaxelApi,
+): Promise<void> {
+  const answer = await api.workspace(workspace, token)
+  if (answer.kind !== 'accepted') throw refused(credential, workspace, api.url, answer)
 }
 
 async function obtain(credential: Credential, api: BlaxelApi, edges: SessionEdges): Promise<Session> {

@@ -65,8 +65,8 @@ function refuseStrange({ name, kind }: Entry): void {
 }
 
 async function* tarEntries(archive: string): AsyncGenerator<Entry> {
-  const { extract } = await import('tar-stream')
-  const unpacking = extract()
+  const { default: tar } = await import('tar-stream')
+  const unpacking = tar.extract()
   const compressed = createReadStream(archive)
   const gunzip = createGunzip()
   // pipe passes on no error: each of them ends the loop below.

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { SetupError, messageOf } from '../base/errors.ts'
 import type { Outcome, Run } from '../base/process.ts'
 import { excerpt } from '../base/redact.ts'
-import { findLogin, type LoginEntry } from '../blaxel/config-text.ts'
+import type { LoginEntry } from '../blaxel/config-text.ts'
 import { mentionsVersion } from './version.ts'
 
 /** What a call of `bl` needs from the outside. */
@@ -82,7 +82,9 @@ export async function login(
       ...(request.environment === undefined ? {} : { BL_ENV: request.environment }),
     }
     const args = ['login', request.workspace, QUIET]
-    const outcome = await edges.run({ file, args, env, cwd: home, timeoutMs: LOGIN_TIMEOUT_MS }, signal)
+    const running = edges.run({ file, args, env, cwd: home, timeoutMs: LOGIN_TIMEOUT_MS }, signal)
+    // What reads YAML is loaded while bl is busy.
+    const [outcome, { findLogin }] = await Promise.all([running, import('../blaxel/config-text.ts')])
     if (outcome.kind === 'timed-out') {
       throw new SetupError(
         `'bl login ${request.workspace}' did not end within ${LOGIN_TIMEOUT_MS / 1000} s and was killed.`,
@@ -90,7 +92,12 @@ export async function login(
       )
     }
     if (outcome.kind !== 'exited' || outcome.code !== 0) throw loginFailed(request, outcome)
-    return writtenEntry(home, request)
+    const entry = findLogin(await writtenConfig(home), request.workspace)
+    if (entry?.apiKey === request.token) return entry
+    throw new SetupError(
+      `'bl login ${request.workspace}' reported success but did not store the login it was given.`,
+      'Set the input version to another version of the CLI: 0.1.95 or newer, or latest.',
+    )
   })
 }
 
@@ -113,14 +120,8 @@ async function isProgram(file: string): Promise<boolean> {
   }
 }
 
-async function writtenEntry(home: string, request: LoginRequest): Promise<LoginEntry> {
-  const text = await readFile(join(home, '.blaxel', 'config.yaml'), 'utf8').catch(() => '')
-  const entry = findLogin(text, request.workspace)
-  if (entry?.apiKey === request.token) return entry
-  throw new SetupError(
-    `'bl login ${request.workspace}' reported success but did not store the login it was given.`,
-    'Set the input version to another version of the CLI: 0.1.95 or newer, or latest.',
-  )
+function writtenConfig(home: string): Promise<string> {
+  return readFile(join(home, '.blaxel', 'config.yaml'), 'utf8').catch(() => '')
 }
 
 /** The API took the credential a moment ago, so `bl` itself could not reach it: it says "permission denied" for that too. */

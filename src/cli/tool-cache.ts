@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, statSync } from 'node:fs'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, unlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { codeOf } from '../base/errors.ts'
 import { renamePatiently } from '../base/files.ts'
@@ -97,8 +97,9 @@ export async function publish(
   unusable: CacheRecord | undefined,
 ): Promise<void> {
   await mkdir(dirname(entry.directory), { recursive: true })
-  // A file or a link to nowhere is nobody's entry. A directory is not removed so.
-  if (!isDirectory(entry.directory)) await rm(entry.directory, { force: true }).catch(() => undefined)
+  // A file or a link to nowhere is nobody's entry. Not by `rm`: it empties a directory that another job puts there while
+  // it looks (Node 24, even without `recursive`).
+  if (!isDirectory(entry.directory)) await unlink(entry.directory).catch(() => undefined)
   try {
     await renamePatiently(staged, entry.directory)
   } catch (error) {

@@ -11,7 +11,8 @@ export function beginStep(report: (error: unknown) => number): void {
   process.on('unhandledRejection', crash)
   // Node 24 warns that node:sqlite is experimental; such warnings go to stderr.
   process.removeAllListeners('warning')
-  process.stderr.write = () => true
+  // Put in its place unopened: to open it takes as long as reading the inputs.
+  Object.defineProperty(process, 'stderr', { value: { write: () => true } })
 }
 
 /** Ends the process: a proxy that never answers would keep it alive. What was printed is flushed first. */
