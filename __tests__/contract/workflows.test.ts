@@ -2,6 +2,7 @@ import { globSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { parse } from 'yaml'
+import { sectionOf } from '../../scripts/release/plan.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 
@@ -24,8 +25,9 @@ interface Workflow {
   readonly jobs: Readonly<Record<string, Job>>
 }
 
-const { scripts: npmScripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+const { scripts: npmScripts, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   readonly scripts: Readonly<Record<string, string>>
+  readonly version: string
 }
 const workflows = globSync('.github/workflows/*', { cwd: root }).map((file) => {
   const text = readFileSync(join(root, file), 'utf8')
@@ -95,4 +97,8 @@ test('one action has one version in all workflows', () => {
   const versions = Map.groupBy(pins, ([, action = '']) => action)
   const mixed = [...versions].filter(([, uses]) => new Set(uses.map(([, , pin]) => pin)).size > 1)
   expect(mixed.map(([action]) => action)).toEqual([])
+})
+
+test('the changelog has notes for the version in package.json', () => {
+  expect(sectionOf(readFileSync(join(root, 'CHANGELOG.md'), 'utf8'), version)?.notes).toMatch(/^### /)
 })
