@@ -11,10 +11,19 @@ const PRIOR = '# kept by hand\nworkspaces: []\n'
 /** The three requests on the way to a session, and the credential that makes the action send each. */
 const requests = {
   token: { method: 'POST', path: '/v0/oauth/token', credential: credentials.oauth },
-  workspace: { method: 'GET', path: '/v0/workspaces/acme', credential: credentials['api-key'] },
+  // `bl login` asks for the workspace, too.
+  workspace: {
+    method: 'GET',
+    path: '/v0/workspaces/acme',
+    credential: { ...credentials['api-key'], login: 'false' },
+  },
   mint: { method: 'POST', path: KEYS, credential: credentials['service-account'] },
 } as const
-type Request = (typeof requests)[keyof typeof requests]
+interface Request {
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  readonly credential: Readonly<Record<string, string>>
+}
 
 interface Tried {
   readonly world: World
@@ -188,8 +197,30 @@ describe('trouble that passes:', () => {
       const { step, sent } = await tryWith(world, requests[name], [said(503), said(408), { kind: 'delay', ms: 0 }])
       expect(step.exitCode).toBe(0)
       expect(step.annotations.filter(({ level }) => level !== 'notice')).toEqual([])
-      // `bl login` asks for the workspace twice more.
-      expect(sent).toBe(name === 'workspace' ? 5 : 3)
+      expect(sent).toBe(3)
+    }),
+  )
+
+  test.concurrent('503 for the workspace, until bl login has failed, too: it is run again', () =>
+    inWorld(async (world) => {
+      const request = { ...requests.workspace, credential: credentials['api-key'] }
+      const fine: Answer = { kind: 'delay', ms: 0 }
+      const { job, step } = await tryWith(world, request, [said(503), said(503), said(503), fine])
+      expect([step.exitCode, step.annotations.filter(({ level }) => level !== 'notice')]).toEqual([0, []])
+      expect((await job.run('bl token acme')).exitCode).toBe(0)
+      await job.end()
+      expect(world.config.read()).toBe(PRIOR)
+    }),
+  )
+
+  test.concurrent("bl login is wrong about a workspace that the API's own answer explains", () =>
+    inWorld(async (world) => {
+      world.sandbox.intercept({ host: HOST, path: /workspaces/, answer: said(403), times: 1 })
+      world.sandbox.intercept({ host: HOST, path: /workspaces/, answer: { kind: 'delay', ms: 300 } })
+      const job = world.machine.job()
+      const step = await job.uses({ with: { workspace: 'gamma', ...credentials.oauth } })
+      expectFailure(step, ["not for the workspace 'gamma' (403"])
+      await job.end()
     }),
   )
 

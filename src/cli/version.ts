@@ -1,6 +1,12 @@
 import { SetupError } from '../base/errors.ts'
 import { excerpt } from '../base/redact.ts'
-import semver from 'semver'
+import gte from 'semver/functions/gte.js'
+import lt from 'semver/functions/lt.js'
+import prerelease from 'semver/functions/prerelease.js'
+import rsort from 'semver/functions/rsort.js'
+import satisfies from 'semver/functions/satisfies.js'
+import valid from 'semver/functions/valid.js'
+import validRange from 'semver/ranges/valid.js'
 
 export type VersionWish =
   | { readonly kind: 'latest' }
@@ -23,7 +29,7 @@ export function parseVersionWish(input: string): VersionWish {
     if (!isSupported(version)) throw tooOld(`The input version is '${version}'`)
     return { kind: 'exact', version }
   }
-  if (semver.validRange(input) !== null) return { kind: 'range', range: input }
+  if (validRange(input) !== null) return { kind: 'range', range: input }
   throw new SetupError(
     `The input version is '${excerpt(input)}', which is no version of the Blaxel CLI.`,
     "Use an exact version such as '0.1.108', a range such as '^0.1.90', or 'latest'.",
@@ -40,29 +46,29 @@ export function tooOld(what: string): SetupError {
 
 /** Whether a version can run unattended. */
 export function isSupported(version: string): boolean {
-  return semver.gte(version, OLDEST)
+  return gte(version, OLDEST)
 }
 
 /** Whether a version's `bl` reports success where the API has refused the login. */
 export function believesRefusals(version: string): boolean {
-  return semver.lt(version, FIRST_STRICT)
+  return lt(version, FIRST_STRICT)
 }
 
 /** An exact version, with or without `v`, as it is without; undefined for anything else. */
 export function exactVersion(text: string): string | undefined {
   const bare = text.startsWith('v') ? text.slice(1) : text
   // semver.valid alone would also take '=1.2.3', ' v1.2.3 ' and build metadata, which no tag of the CLI has.
-  return semver.valid(bare) === bare ? bare : undefined
+  return valid(bare) === bare ? bare : undefined
 }
 
 /** The versions that a range matches, newest first; prereleases only where the range names one. */
 export function matching(versions: readonly string[], range: string): string[] {
-  return semver.rsort(versions.filter((version) => semver.satisfies(version, range)))
+  return rsort(versions.filter((version) => satisfies(version, range)))
 }
 
 /** The versions that came before one, newest first. */
 export function before(versions: readonly string[], version: string): string[] {
-  return semver.rsort(versions.filter((candidate) => semver.lt(candidate, version)))
+  return rsort(versions.filter((candidate) => lt(candidate, version)))
 }
 
 /**
@@ -70,7 +76,7 @@ export function before(versions: readonly string[], version: string): string[] {
  * such a tag can become "latest".
  */
 export function looksLikePrerelease(version: string): boolean {
-  return semver.prerelease(version) !== null
+  return prerelease(version) !== null
 }
 
 /** The version that the `Location` of `/releases/latest` names, or undefined where it names none. */
