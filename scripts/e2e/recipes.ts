@@ -80,12 +80,25 @@ export function stepsOf(workflow: Workflow): Step[] {
   return Object.values(workflow.jobs).flatMap(({ steps }) => steps)
 }
 
-/** How many jobs a workflow becomes, by the plain lists of its matrices. */
+/** How many jobs a workflow becomes. */
 export function jobsOf(workflow: Workflow): number {
-  const counts = Object.values(workflow.jobs).map(({ strategy }) => {
-    const { include = [], ...lists } = strategy?.matrix ?? {}
-    const product = Object.values(lists).reduce((all, list) => all * list.length, 1)
-    return Object.keys(lists).length === 0 && include.length > 0 ? include.length : product
-  })
-  return counts.reduce((sum, count) => sum + count, 0)
+  return sum(Object.values(workflow.jobs).map(timesOf))
+}
+
+/** How often the action is used in all jobs of a workflow, with inputs of which a predicate holds. */
+export function usesOf(
+  workflow: Workflow,
+  isWanted: (inputs: NonNullable<Step['with']>) => boolean = () => true,
+): number {
+  const isUse = (step: Step) => step.uses === ACTION && isWanted(step.with ?? {})
+  return sum(Object.values(workflow.jobs).map((job) => timesOf(job) * job.steps.filter(isUse).length))
+}
+
+/** How many jobs one becomes, by the plain lists of its matrix. */
+function timesOf({ strategy }: JobText): number {
+  return Object.values(strategy?.matrix ?? {}).reduce((product, list) => product * list.length, 1)
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
 }
