@@ -6,6 +6,7 @@ import { join } from 'node:path'
 /** A runner of workflows that others have written: what it makes of action.yml is not our reading of it. */
 export const ACT_VERSION = '0.2.89'
 const BUILD_TIMEOUT_MS = 900_000
+/** For one workflow on a busy machine. */
 const RUN_TIMEOUT_MS = 180_000
 
 export type ActFound =
@@ -72,7 +73,13 @@ export async function runAct(act: string, run: ActRun): Promise<ActResult> {
     ...pairs('--secret', run.secrets),
     ...pairs('--var', run.vars),
   ]
-  const child = spawn(act, args, { env: run.env, stdio: ['ignore', 'pipe', 'pipe'], timeout: RUN_TIMEOUT_MS })
+  // From there it would also read an .actrc, .env or .secrets: the checkout has none.
+  const child = spawn(act, args, {
+    cwd: run.checkout,
+    env: run.env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: RUN_TIMEOUT_MS,
+  })
   let log = ''
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => (log += text))
