@@ -1,0 +1,60 @@
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { describe, expect, test } from '@jest/globals'
+import { parse } from 'yaml'
+import { ACTION, readRecipes, stepsOf, workflowOf } from '../../scripts/e2e/recipes.ts'
+
+const root = resolve(import.meta.dirname, '../..')
+const action = parse(readFileSync(join(root, 'action.yml'), 'utf8')) as Record<'inputs' | 'outputs', object>
+const known = JSON.parse(readFileSync(join(root, 'src/cli/known-checksums.json'), 'utf8')) as Record<string, object>
+const recipes = readRecipes()
+
+test('there is an example for everything that a workflow of its own needs', () => {
+  expect(recipes.map(({ name }) => name)).toEqual([
+    'Quick start',
+    'An API key',
+    'An API key that makes short-lived keys',
+    'A matrix of workspaces',
+    'Several workspaces in one job',
+    'Pull requests from forks',
+    'A pinned version, with its checksum',
+    'A version file',
+    'A self-hosted runner',
+    'Behind a proxy',
+    'A mirror',
+    'GitHub Enterprise Server',
+    'A job over two hours',
+    'A job over two hours (2)',
+    'A job in a container',
+    'A Docker build',
+    'An SDK instead of the CLI',
+    'An SDK instead of the CLI (2)',
+  ])
+})
+
+describe.each(recipes)('$page, $name', ({ text }) => {
+  const steps = stepsOf(workflowOf(text))
+  const uses = steps.filter((step) => step.uses === ACTION)
+
+  test('uses the action, with inputs that it has', () => {
+    expect(uses.length).toBeGreaterThan(0)
+    expect(uses.flatMap((step) => Object.keys(step.with ?? {})).filter((name) => !(name in action.inputs))).toEqual([])
+  })
+
+  test('refers to outputs that the action has, of steps that are there', () => {
+    const ids = uses.flatMap(({ id }) => (id === undefined ? [] : [id]))
+    const named = [...text.matchAll(/steps\.([\w-]+)\.outputs\.([\w-]+)/g)]
+    expect(named.filter(([, id = '', output = '']) => !ids.includes(id) || !(output in action.outputs))).toEqual([])
+  })
+
+  test('takes every secret from where GitHub keeps secrets', () => {
+    const secrets = uses.flatMap((step) => [step.with?.['api-key'], step.with?.['client-secret']])
+    const isReference = (value: unknown) => typeof value === 'string' && /^\$\{\{ secrets\.\w+ \}\}$/.test(value)
+    expect(secrets.filter((value) => value !== undefined && !isReference(value))).toEqual([])
+  })
+
+  test('has checksums that the reviewed table has too', () => {
+    const sums = [...text.matchAll(/\b[0-9a-f]{64}\b/g)].map(([sum]) => sum)
+    expect(sums.filter((sum) => !Object.values(known['0.1.108'] ?? {}).includes(sum))).toEqual([])
+  })
+})
