@@ -225,6 +225,18 @@ describe('workspace and credential', () => {
           "No credential is given for the workspace 'acme'. bl was installed but not logged in, as 'on-missing-credentials: skip' says.",
       },
     ],
+    ...[{ 'client-id': CLIENT_ID }, { 'service-account': CLIENT_ID }].map(
+      (account): [string, Values, Values, Access] => [
+        `an account's ID is an input, but the run gets no secrets: ${JSON.stringify(account)}`,
+        { workspace: 'acme', 'on-missing-credentials': 'skip', ...account },
+        {},
+        {
+          kind: 'skipped',
+          notice:
+            "No credential is given for the workspace 'acme'. bl was installed but not logged in, as 'on-missing-credentials: skip' says.",
+        },
+      ],
+    ),
   ])('install only where %s', (_, given, env, expected) => {
     expect(access(given, { env })).toEqual(expected)
   })
@@ -471,6 +483,16 @@ describe('a bad input', () => {
       halfOf('client-secret'),
     ],
     [{ 'client-secret': SECRET }, 'The input client-secret is given without client-id.', halfOf('client-id')],
+    [
+      { ...acme, 'client-secret': SECRET, 'on-missing-credentials': 'skip' },
+      'The input client-secret is given without client-id.',
+      halfOf('client-id'),
+    ],
+    [
+      { ...acme, ...pair, 'service-account': CLIENT_ID, 'on-missing-credentials': 'skip' },
+      'The input service-account is given without api-key.',
+      'Give the API key that may mint keys for it as api-key.',
+    ],
     [
       { ...acme, ...pair, 'api-key': API_KEY },
       'Two kinds of credential are given: api-key and client-id with client-secret.',

@@ -28,6 +28,12 @@ export function credentialFromInputs(get: Get, lifetime: Lifetime): Credential |
   return apiKey.value === '' ? undefined : keyCredential(apiKey.value, apiKey.name)
 }
 
+/** Whether the inputs name an account without any secret: runs of forks and of Dependabot see variables, but no secrets. */
+export function lacksSecret(get: Get): boolean {
+  const isGiven = (name: string) => get(name) !== ''
+  return ['client-id', 'service-account'].some(isGiven) && !['client-secret', 'api-key', 'apikey'].some(isGiven)
+}
+
 interface NamedSecret {
   readonly name: string
   readonly value: string

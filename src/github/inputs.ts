@@ -9,7 +9,7 @@ import type { ReleaseSource } from '../cli/release.ts'
 import { parseVersionFile } from '../cli/version-file.ts'
 import { believesRefusals, parseVersionWish, type VersionWish } from '../cli/version.ts'
 import type { CheckoutFile } from './checkout.ts'
-import { credentialFromEnvironment, credentialFromInputs, secretFault } from './credential-inputs.ts'
+import { credentialFromEnvironment, credentialFromInputs, lacksSecret, secretFault } from './credential-inputs.ts'
 import { missingCredentialRemedy, type RunOrigin } from './event.ts'
 
 /** What the user wants, checked. */
@@ -145,8 +145,8 @@ function refuseDeploy(value: string): void {
 }
 
 function readAccess(source: InputSource, options: Options): Access {
+  const fromInputs = isSkipped(source, options) ? undefined : credentialFromInputs(source.get, options.lifetime)
   const workspace = source.get('workspace') || (source.env.BL_WORKSPACE ?? '').trim()
-  const fromInputs = credentialFromInputs(source.get, options.lifetime)
   if (workspace === '') return withoutWorkspace(source, fromInputs)
   refuseBadWorkspace(
     workspace,
@@ -157,6 +157,11 @@ function readAccess(source: InputSource, options: Options): Access {
   refuseLastingKey(credential, options, source.isSelfHosted)
   const { login, exportEnv, logout } = options
   return { kind: 'session', workspace, credential, origin: readOrigin(source), login, exportEnv, logout }
+}
+
+/** Half a credential is a mistake, but not where the other half is a secret that this run does not get. */
+function isSkipped({ get }: InputSource, { onMissing }: Options): boolean {
+  return onMissing === 'skip' && get('workspace') !== '' && lacksSecret(get)
 }
 
 function readOrigin({ get, env }: InputSource): Origin {

@@ -30,7 +30,12 @@ afterEach(() => world.close())
 
 const requests = {
   token: { method: 'POST', path: '/v0/oauth/token', credential: credentials.oauth },
-  workspace: { method: 'GET', path: '/v0/workspaces/acme', credential: credentials['api-key'] },
+  // `bl login` asks for the workspace, too.
+  workspace: {
+    method: 'GET',
+    path: '/v0/workspaces/acme',
+    credential: { ...credentials['api-key'], login: 'false' },
+  },
   mint: { method: 'POST', path: KEYS, credential: credentials['service-account'] },
 } as const
 type Request = keyof typeof requests
