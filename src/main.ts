@@ -1,8 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { unlessAborted, withDeadline } from './base/deadline.ts'
 import { SetupError } from './base/errors.ts'
-import { statIfThere } from './base/files.ts'
+import { discardDirectory, statIfThere } from './base/files.ts'
 import type { Http } from './base/http.ts'
 import type { Run } from './base/process.ts'
 import { together } from './base/together.ts'
@@ -54,7 +54,7 @@ export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
   const { access } = inputs
   if (access.kind === 'session') await prepareSession(access, edges)
   const notebook = openNotebook(edges)
-  await mkdir(notebook.state().scratch, { mode: 0o700 })
+  mkdirSync(notebook.state().scratch, { mode: 0o700 })
   const installed = Promise.withResolvers<Installation>()
   const [installation, opened] = await together(
     signal,
@@ -304,7 +304,6 @@ async function timed<T>(phase: string, { runner }: Pick<MainEdges, 'runner'>, wo
 }
 
 /** The private homes of `bl` are empty by now; the post step removes them where this could not run. */
-export async function discardScratch(machine: Machine, use: string): Promise<void> {
-  const scratch = join(machine.temp, directoryNames.scratch(use))
-  await rm(scratch, { recursive: true, force: true, maxRetries: 5 }).catch(() => undefined)
+export function discardScratch(machine: Machine, use: string): void {
+  discardDirectory(join(machine.temp, directoryNames.scratch(use)))
 }

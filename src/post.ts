@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
 import { messageOf } from './base/errors.ts'
 import type { Http } from './base/http.ts'
 import { createApi } from './blaxel/api.ts'
@@ -37,7 +37,7 @@ export async function post(saved: string, apiKey: string | undefined, edges: Pos
   }
   const others = state.login ? await logOut(state.login, state, edges) : 'none'
   if (state.key) await revoke(state.key, apiKey, others, edges)
-  await removeDirectories(state, edges)
+  removeDirectories(state, edges)
 }
 
 /** Whether other jobs on this machine use the workspace. */
@@ -81,10 +81,10 @@ async function revoke(key: KeyState, apiKey: string | undefined, others: Others,
   }
 }
 
-async function removeDirectories(state: State, { runner }: PostEdges): Promise<void> {
+function removeDirectories(state: State, { runner }: PostEdges): void {
   for (const directory of [state.scratch, state.staging]) {
     try {
-      await rm(directory, { recursive: true, force: true, maxRetries: 5 })
+      rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
     } catch (error) {
       runner.warning(`${directory} could not be removed: ${messageOf(error)}`)
     }

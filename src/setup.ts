@@ -56,7 +56,7 @@ async function setup(runner: Runner, signal: AbortSignal): Promise<number> {
     try {
       await main(inputs, { runner, machine, platform, http, run, use, ambient, signal })
     } finally {
-      await discardScratch(machine, use)
+      discardScratch(machine, use)
     }
     return 0
   } catch (error) {

@@ -17,12 +17,11 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { platformFor } from '../../src/cli/platform.ts'
+import { publish, writeRecord } from '../../src/cli/publish.ts'
 import {
   cacheEntry,
-  publish,
   readRecord,
   stagingDirectory,
-  writeRecord,
   type CacheEntry,
   type CacheRecord,
 } from '../../src/cli/tool-cache.ts'
@@ -75,12 +74,12 @@ async function publishNew(program: string, unusable?: CacheRecord): Promise<void
 }
 
 /** What stands in the entry's place. */
-async function seen() {
+function seen() {
   return {
     found: find('bl', VERSION, linux.arch),
     program: readFileSync(entry.program, 'utf8'),
     command: readFileSync(entry.command, 'utf8'),
-    record: await readRecord(entry),
+    record: readRecord(entry),
     files: readdirSync(entry.directory).sort(),
   }
 }
@@ -97,7 +96,7 @@ describe('a published entry', () => {
   test('stands where @actions/tool-cache looks for it', async () => {
     expect(find('bl', VERSION, 'x64')).toBe('')
     await publishNew('one')
-    expect(await seen()).toEqual(whole('one'))
+    expect(seen()).toEqual(whole('one'))
     expect(find('bl', VERSION, 'arm64')).toBe('')
     expect(find('bl', '9.9.x', 'x64')).toBe(entry.directory)
   })
@@ -127,7 +126,7 @@ describe('a published entry', () => {
     writeFileSync(join(winner, 'theirs'), '')
     await publish(winner, entry, recordOf('one'), undefined)
     await publishNew('one')
-    expect(await seen()).toEqual({ ...whole('one'), files: ['bl', 'blaxel', 'setup-bl.json', 'theirs'] })
+    expect(seen()).toEqual({ ...whole('one'), files: ['bl', 'blaxel', 'setup-bl.json', 'theirs'] })
   })
 
   test('that another job has put there, but has not marked as whole yet, is marked', async () => {
@@ -135,14 +134,14 @@ describe('a published entry', () => {
     rmSync(entry.marker)
     expect(find('bl', VERSION, 'x64')).toBe('')
     await publishNew('one')
-    expect(await seen()).toEqual(whole('one'))
+    expect(seen()).toEqual(whole('one'))
   })
 
   test('that was turned down is replaced, though it came from the same archive', async () => {
     await publishNew('one')
     writeFileSync(entry.program, 'damaged')
     await publishNew('one', recordOf('one'))
-    expect(await seen()).toEqual(whole('one'))
+    expect(seen()).toEqual(whole('one'))
   })
 })
 
@@ -189,7 +188,7 @@ describe('a bad entry is replaced:', () => {
     await publishNew('old')
     bad[name]?.()
     await publishNew('new')
-    expect(await seen()).toEqual(whole('new'))
+    expect(seen()).toEqual(whole('new'))
   })
 
   test('while a job uses it, which never finds it gone', async () => {
@@ -207,7 +206,7 @@ describe('a bad entry is replaced:', () => {
     done.abort()
     await user
     for (const content of contents) expect(['old', 'two', 'three', 'four']).toContain(content)
-    expect(await seen()).toEqual(whole('four'))
+    expect(seen()).toEqual(whole('four'))
   })
 })
 
@@ -217,7 +216,7 @@ test('many jobs that publish the same archive at once leave one whole entry', as
       rmSync(dirname(entry.directory), { recursive: true, force: true })
       if (isStale) await publishNew('stale')
       await Promise.all(Array.from({ length: jobs }, () => publishNew('one')))
-      expect(await seen()).toEqual(whole('one'))
+      expect(seen()).toEqual(whole('one'))
     }),
     60,
   )
@@ -232,7 +231,7 @@ describe('a record', () => {
     await holdsAsync(
       fc.asyncProperty(record, async (written) => {
         await writeRecord(entry.directory, written)
-        expect(await readRecord(entry)).toEqual(written)
+        expect(readRecord(entry)).toEqual(written)
       }),
     )
   })
@@ -240,7 +239,7 @@ describe('a record', () => {
   test('is none where the entry is not marked as whole', async () => {
     await publishNew('one')
     rmSync(entry.marker)
-    expect(await readRecord(entry)).toBeUndefined()
+    expect(readRecord(entry)).toBeUndefined()
   })
 
   test('is none where it has not every field in its form', async () => {
@@ -251,10 +250,10 @@ describe('a record', () => {
     )
     for (const value of [...wrong, { ...good, verifiedBy: 'me' }, null, [], 'text', 17]) {
       writeFileSync(join(entry.directory, 'setup-bl.json'), JSON.stringify(value))
-      expect([value, await readRecord(entry)]).toEqual([value, undefined])
+      expect([value, readRecord(entry)]).toEqual([value, undefined])
     }
     rmSync(join(entry.directory, 'setup-bl.json'))
-    expect(await readRecord(entry)).toBeUndefined()
+    expect(readRecord(entry)).toBeUndefined()
     expect(existsSync(entry.program)).toBe(true)
   })
 })

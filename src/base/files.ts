@@ -31,6 +31,15 @@ export async function writePrivately(path: string, temporary: string, text: stri
   }
 }
 
+/** Removes a directory of ours with all that is in it. What can't be removed now is for the post step, which says so. */
+export function discardDirectory(directory: string): void {
+  try {
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+  } catch {
+    // somebody holds a file in it
+  }
+}
+
 /** What stands at a path, without following a link; undefined where nothing does. */
 export function statIfThere(path: string): BigIntStats | undefined {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false })

@@ -1,6 +1,17 @@
 import { createHash } from 'node:crypto'
-import { linkSync, rmSync, type BigIntStats } from 'node:fs'
-import { open, readFile, type FileHandle } from 'node:fs/promises'
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  type BigIntStats,
+} from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf, messageOf, SetupError } from '../base/errors.ts'
 import { refuseStrangeFile, renamePatiently, statIfThere } from '../base/files.ts'
@@ -21,6 +32,8 @@ const SETTLING_MS = 2_000
 const LOOK_AGAIN_MS = 20
 const LARGEST_BYTES = 4_000_000
 const WHAT = "the CLI's config"
+/** Of what was looked at before: no link, and nothing that would be waited for. Windows knows neither, which counts as 0. */
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /**
  * Reads the config once it is whole and of a form in which logins can be replaced.
@@ -53,7 +66,7 @@ async function readOnce(path: string, known: readonly string[]): Promise<Seen> {
   const stats = look(path)
   if (stats === undefined) return { kind: 'whole', snapshot: { content: { kind: 'absent' }, stats } }
   refuseUnfit(path, stats)
-  const bytes = await readBytes(path)
+  const bytes = readBytes(path)
   const after = look(path)
   if (bytes === undefined || !after || !isSame(stats, after)) {
     const error = new SetupError(`${path} keeps changing.`, 'Run the job again when nothing else writes it.')
@@ -110,9 +123,14 @@ function look(path: string): BigIntStats | undefined {
   }
 }
 
-async function readBytes(path: string): Promise<Buffer | undefined> {
+function readBytes(path: string): Buffer | undefined {
   try {
-    return await readFile(path)
+    const file = openSync(path, READ)
+    try {
+      return readFileSync(file)
+    } finally {
+      closeSync(file)
+    }
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined
     throw unreadable(path, error)
@@ -151,9 +169,9 @@ export async function replaceConfig(
   content: ConfigContent,
 ): Promise<Replacement> {
   // On Windows an open file can't be replaced.
-  const old = was.stats === undefined || process.platform === 'win32' ? undefined : await openIfThere(path)
+  const old = was.stats === undefined || process.platform === 'win32' ? undefined : openIfThere(path)
   try {
-    if (content.kind === 'present') await writeBeside(temporary, content)
+    if (content.kind === 'present') writeBeside(temporary, content)
     if (!isStill(was, statIfThere(path))) return { kind: 'changed' }
     const isPut = content.kind === 'absent' ? remove(path) : await put(temporary, path, was)
     return isPut ? await overtaken(path, was, old) : { kind: 'changed' }
@@ -165,7 +183,7 @@ export async function replaceConfig(
       { cause: error },
     )
   } finally {
-    await old?.close()
+    if (old !== undefined) closeSync(old)
     rmSync(temporary, { force: true })
   }
 }
@@ -194,33 +212,33 @@ async function put(temporary: string, path: string, was: ConfigSnapshot): Promis
   return true
 }
 
-async function openIfThere(path: string): Promise<FileHandle | undefined> {
+function openIfThere(path: string): number | undefined {
   try {
-    return await open(path, 'r')
+    return openSync(path, READ)
   } catch {
     return undefined
   }
 }
 
-async function writeBeside(temporary: string, { text, mode }: ConfigContent & { kind: 'present' }): Promise<void> {
+function writeBeside(temporary: string, { text, mode }: ConfigContent & { kind: 'present' }): void {
   rmSync(temporary, { force: true })
-  const handle = await open(temporary, 'wx', 0o600)
+  const file = openSync(temporary, 'wx', 0o600)
   try {
-    await handle.writeFile(text)
-    await handle.chmod(mode)
+    writeFileSync(file, text)
+    fchmodSync(file, mode)
   } finally {
-    await handle.close()
+    closeSync(file)
   }
 }
 
-async function overtaken(path: string, was: ConfigSnapshot, old: FileHandle | undefined): Promise<Replacement> {
-  if (was.content.kind === 'absent' || !old) return { kind: 'replaced' }
+async function overtaken(path: string, was: ConfigSnapshot, old: number | undefined): Promise<Replacement> {
+  if (was.content.kind === 'absent' || old === undefined) return { kind: 'replaced' }
   // Not by its time: two writes may share one tick of the file system's clock.
-  if ((await textOf(old)) === was.content.text) return { kind: 'replaced' }
+  if (textOf(old) === was.content.text) return { kind: 'replaced' }
   const givesUpAt = Date.now() + SETTLING_MS
   for (;;) {
     await pause(LOOK_AGAIN_MS)
-    const text = await textOf(old)
+    const text = textOf(old)
     if (text !== '' && (await unfitness(path, text)) === undefined) {
       return { kind: 'overtaken', content: { kind: 'present', text, mode: was.content.mode } }
     }
@@ -228,10 +246,9 @@ async function overtaken(path: string, was: ConfigSnapshot, old: FileHandle | un
   }
 }
 
-async function textOf(file: FileHandle): Promise<string> {
-  const { size } = await file.stat()
-  const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(Math.min(size, LARGEST_BYTES)), position: 0 })
-  return buffer.subarray(0, bytesRead).toString('utf8')
+function textOf(file: number): string {
+  const buffer = Buffer.alloc(Math.min(fstatSync(file).size, LARGEST_BYTES))
+  return buffer.toString('utf8', 0, readSync(file, buffer, { position: 0 }))
 }
 
 /** Tells texts apart without keeping them. */

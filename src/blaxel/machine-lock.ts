@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto'
 import { closeSync, linkSync, lstatSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -81,7 +80,7 @@ async function waitFor(
         break
       }
       if (Date.now() > givesUpAt) throw heldTooLong(path)
-      await sleep(randomInt(2, 25), signal)
+      await sleep(2 + Math.random() * 23, signal)
     }
     db.close()
     return undefined

@@ -1,6 +1,7 @@
-import { mkdir, open, readFile, rm } from 'node:fs/promises'
+import { closeSync, mkdirSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { SetupError, messageOf } from '../base/errors.ts'
+import { discardDirectory } from '../base/files.ts'
 import type { Outcome, Run } from '../base/process.ts'
 import { excerpt } from '../base/redact.ts'
 import type { LoginEntry } from '../blaxel/config-text.ts'
@@ -19,6 +20,14 @@ export type VersionCheck =
   | { readonly kind: 'as-expected' }
   | { readonly kind: 'timed-out' }
   | { readonly kind: 'unusable'; readonly why: string }
+
+/** The error for a program that may be good: it is neither published nor evicted for being slow. */
+export function versionTimeout(version: string): SetupError {
+  return new SetupError(
+    `'bl version' of bl ${version} did not answer within ${VERSION_TIMEOUT_MS / 1000} s.`,
+    'The runner is overloaded: run the job again.',
+  )
+}
 
 export interface LoginRequest {
   readonly workspace: string
@@ -41,7 +50,7 @@ export async function checkVersion(
   edges: BlEdges,
   signal: AbortSignal,
 ): Promise<VersionCheck> {
-  if (!(await isProgram(file))) return { kind: 'unusable', why: 'it is no program' }
+  if (!isProgram(file)) return { kind: 'unusable', why: 'it is no program' }
   const outcome = await inPrivateHome(edges, (home) =>
     edges.run(
       {
@@ -92,7 +101,7 @@ export async function login(
       )
     }
     if (outcome.kind !== 'exited' || outcome.code !== 0) throw loginFailed(request, outcome)
-    const entry = findLogin(await writtenConfig(home), request.workspace)
+    const entry = findLogin(writtenConfig(home), request.workspace)
     if (entry?.apiKey === request.token) return entry
     throw new SetupError(
       `'bl login ${request.workspace}' reported success but did not store the login it was given.`,
@@ -105,23 +114,27 @@ export async function login(
  * Whether a file begins as a program does: ELF, Mach-O, PE, or a script with its interpreter. Anything else would be
  * handed to /bin/sh by the C library (execvp(3), ENOEXEC).
  */
-async function isProgram(file: string): Promise<boolean> {
+function isProgram(file: string): boolean {
   try {
-    const handle = await open(file, 'r')
+    const opened = openSync(file, 'r')
     try {
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(4), 0, 4, 0)
-      const start = buffer.subarray(0, bytesRead).toString('hex')
+      const buffer = Buffer.alloc(4)
+      const start = buffer.toString('hex', 0, readSync(opened, buffer))
       return MAGIC.some((magic) => start.startsWith(magic))
     } finally {
-      await handle.close()
+      closeSync(opened)
     }
   } catch {
     return false
   }
 }
 
-function writtenConfig(home: string): Promise<string> {
-  return readFile(join(home, '.blaxel', 'config.yaml'), 'utf8').catch(() => '')
+function writtenConfig(home: string): string {
+  try {
+    return readFileSync(join(home, '.blaxel', 'config.yaml'), 'utf8')
+  } catch {
+    return ''
+  }
 }
 
 /** The API took the credential a moment ago, so `bl` itself could not reach it: it says "permission denied" for that too. */
@@ -156,11 +169,10 @@ function homeVariables(home: string): Record<string, string> {
  */
 async function inPrivateHome<T>(edges: BlEdges, work: (home: string) => Promise<T>): Promise<T> {
   const home = join(edges.scratch, crypto.randomUUID())
-  await mkdir(home, { recursive: true, mode: 0o700 })
+  mkdirSync(home, { recursive: true, mode: 0o700 })
   try {
     return await work(home)
   } finally {
-    // What can't be removed now is for the post step.
-    await rm(home, { recursive: true, force: true, maxRetries: 5 }).catch(() => undefined)
+    discardDirectory(home)
   }
 }

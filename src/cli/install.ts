@@ -1,28 +1,15 @@
-import { copyFile, mkdir, readFile, rm, symlink } from 'node:fs/promises'
-import { basename, join } from 'node:path'
-import { SetupError } from '../base/errors.ts'
 import { excerpt } from '../base/redact.ts'
-import type { Http } from '../base/http.ts'
-import { together } from '../base/together.ts'
-import { unpackProgram } from './archive.ts'
-import { checkVersion, type BlEdges } from './bl.ts'
-import { findChecksum, pinnedChecksum, type ChecksumInput, type ExpectedChecksum, type VerifiedBy } from './checksum.ts'
-import { download } from './download.ts'
+import { checkVersion, versionTimeout } from './bl.ts'
+import { pinnedChecksum, type ChecksumInput, type ExpectedChecksum, type VerifiedBy } from './checksum.ts'
+import type { FetchEdges, fetchInto } from './fetch.ts'
 import knownChecksums from './known-checksums.json' with { type: 'json' }
-import type { Platform } from './platform.ts'
-import { releaseBefore, releaseUrls, resolveVersion, type ReleaseSource, type Resolution } from './release.ts'
-import { cacheEntry, publish, readRecord, writeRecord, type CacheEntry, type CacheRecord } from './tool-cache.ts'
+import { MissingFile, releaseBefore, resolveVersion, type Resolution } from './release.ts'
+import { cacheEntry, readRecord, type CacheEntry, type CacheRecord } from './tool-cache.ts'
 import type { VersionWish } from './version.ts'
 
-export interface InstallEdges extends BlEdges {
-  readonly http: Http
-  readonly debug: (line: string) => void
+export interface InstallEdges extends FetchEdges {
   readonly warn: (line: string) => void
-  readonly source: ReleaseSource
   readonly toolCache: string
-  readonly platform: Platform
-  /** A directory inside the tool cache that does not exist yet; it is gone afterwards. */
-  readonly staging: string
 }
 
 export interface Installation {
@@ -32,9 +19,6 @@ export interface Installation {
   readonly cacheHit: boolean
   readonly verifiedBy: VerifiedBy
 }
-
-const LARGEST_ARCHIVE = 200_000_000
-const LARGEST_TEXT = 1_000_000
 
 /**
  * Makes the wished version of the CLI available in the tool cache: from there, or downloaded, verified, run once and
@@ -70,9 +54,9 @@ async function installRelease(
   const mirror = edges.source.kind === 'mirror' ? edges.source.url : undefined
   const entry = cacheEntry(edges.toolCache, version, edges.platform, mirror)
   const pinned = pinnedChecksum(checksum, knownChecksums, version, edges.platform.archive)
-  const found = await readRecord(entry)
+  const found = readRecord(entry)
   const isUsable = found !== undefined && (await isUsableRecord(found, entry, version, pinned, edges, signal))
-  const record = isUsable ? found : await fetchInto(entry, version, pinned, found, edges, signal)
+  const record = isUsable ? found : await fetched(entry, version, pinned, found, edges, signal)
   if (warning !== undefined) edges.warn(warning)
   if (mirror !== undefined && record.verifiedBy === 'release-checksums') {
     edges.warn(
@@ -81,9 +65,6 @@ async function installRelease(
   }
   return { version, path: entry.command, cacheHit: isUsable, verifiedBy: record.verifiedBy }
 }
-
-/** A release lacks its archive or the sum of it, as every release does in its first minutes. */
-class MissingFile extends SetupError {}
 
 /** Whether a cached entry is the right archive and its program runs. */
 async function isUsableRecord(
@@ -107,144 +88,12 @@ async function isUsableRecord(
       edges.debug(`The cached bl ${version} is not usable (${check.why}): replacing it`)
       return false
     case 'timed-out':
-      throw tooSlow(version)
+      throw versionTimeout(version)
   }
 }
 
-async function fetchInto(
-  entry: CacheEntry,
-  version: string,
-  pinned: ExpectedChecksum | undefined,
-  unusable: CacheRecord | undefined,
-  edges: InstallEdges,
-  signal: AbortSignal,
-): Promise<CacheRecord> {
-  const staged = join(edges.staging, 'entry')
-  try {
-    await mkdir(staged, { recursive: true })
-    const record = await fetchVerified(version, pinned, edges, signal)
-    await unpackProgram(
-      join(edges.staging, record.archive),
-      edges.platform.program,
-      join(staged, edges.platform.program),
-      signal,
-    )
-    await makeCommand(staged, edges.platform)
-    await refuseUnusable(join(staged, edges.platform.command), version, edges, signal)
-    await writeRecord(staged, record)
-    signal.throwIfAborted()
-    await publish(staged, entry, record, unusable)
-    return record
-  } finally {
-    // What can't be removed now is for the post step.
-    await rm(edges.staging, { recursive: true, force: true, maxRetries: 5 }).catch(() => undefined)
-  }
-}
-
-/** Downloads the archive into staging and compares its sum with the one source that decides. */
-async function fetchVerified(
-  version: string,
-  pinned: ExpectedChecksum | undefined,
-  edges: InstallEdges,
-  signal: AbortSignal,
-): Promise<CacheRecord> {
-  const { archive } = edges.platform
-  const url = releaseUrls(edges.source).file(version, archive)
-  const file = join(edges.staging, archive)
-  const [downloaded, source] = await together(
-    signal,
-    (both) => download({ url, file, largest: LARGEST_ARCHIVE }, edges, both),
-    (both) => (pinned ? Promise.resolve<ChecksumSource>({ kind: 'sum', ...pinned }) : askRelease(version, edges, both)),
-  )
-  if (downloaded.kind === 'not-found') throw noArchive(version, url, edges.platform, source)
-  if (source.kind !== 'sum') throw noChecksum(version, edges, source)
-  if (downloaded.sha256 !== source.sha256) throw mismatch(version, archive, downloaded.sha256, source)
-  return { version, archive, sha256: downloaded.sha256, verifiedBy: source.by }
-}
-
-type ChecksumSource =
-  ({ readonly kind: 'sum' } & ExpectedChecksum) | { readonly kind: 'no-file' } | { readonly kind: 'no-line' }
-
-/** Asks the checksums file of the release. */
-async function askRelease(version: string, edges: InstallEdges, signal: AbortSignal): Promise<ChecksumSource> {
-  const file = join(edges.staging, 'checksums.txt')
-  const stored = await download(
-    { url: releaseUrls(edges.source).checksums(version), file, largest: LARGEST_TEXT },
-    edges,
-    signal,
-  )
-  if (stored.kind === 'not-found') return { kind: 'no-file' }
-  const sha256 = findChecksum(await readFile(file, 'utf8'), edges.platform.archive)
-  return sha256 === undefined ? { kind: 'no-line' } : { kind: 'sum', sha256, by: 'release-checksums' }
-}
-
-function noArchive(version: string, url: string, platform: Platform, source: ChecksumSource): SetupError {
-  // A checksums file shows that the release is there.
-  const what =
-    source.kind === 'no-line'
-      ? `Release ${version} of the Blaxel CLI has no archive for ${platform.name}`
-      : source.kind === 'no-file'
-        ? `There is no release ${version} of the Blaxel CLI`
-        : `Release ${version} of the Blaxel CLI, or its archive for ${platform.name}, does not exist`
-  return new MissingFile(
-    `${what}: ${url} answered 404.`,
-    'Set the input version to one listed at https://github.com/blaxel-ai/toolkit/releases. The files of a release that was tagged a minute ago may still be on their way.',
-  )
-}
-
-function noChecksum(version: string, edges: InstallEdges, source: { kind: 'no-file' | 'no-line' }): SetupError {
-  const why = source.kind === 'no-file' ? 'does not exist' : `has not exactly one sum for ${edges.platform.archive}`
-  return new MissingFile(
-    `There is no checksum for bl ${version}: ${releaseUrls(edges.source).checksums(version)} ${why}.`,
-    "What can't be verified is not installed. Give the archive's SHA-256 in the input checksum, or use another version.",
-  )
-}
-
-function mismatch(version: string, archive: string, actual: string, expected: ExpectedChecksum): SetupError {
-  return new SetupError(
-    `The SHA-256 of ${archive} of bl ${version} is ${actual}, but ${SOURCE[expected.by]} says ${expected.sha256}. Nothing was installed.`,
-    MISMATCH_REMEDY[expected.by],
-  )
-}
-
-const SOURCE: Readonly<Record<VerifiedBy, string>> = {
-  'checksum-input': 'the input checksum',
-  'known-checksums': "setup-bl's table of known checksums",
-  'release-checksums': "the release's checksums file",
-}
-const MISMATCH_REMEDY: Readonly<Record<VerifiedBy, string>> = {
-  'checksum-input': 'Correct the input checksum, or find out who changed the archive.',
-  'known-checksums': 'The archive was changed after its release: report it, and use another version.',
-  'release-checksums': 'The archive is damaged or was changed: run the job again, or use another version.',
-}
-
-function tooSlow(version: string): SetupError {
-  return new SetupError(
-    `'bl version' of bl ${version} did not answer within 10 s.`,
-    'The runner is overloaded: run the job again.',
-  )
-}
-
-/** Archives hold `blaxel` alone; users type `bl`. */
-async function makeCommand(directory: string, platform: Platform): Promise<void> {
-  const from = join(directory, platform.program)
-  const to = join(directory, platform.command)
-  // Symlinks need a privilege on Windows.
-  if (platform.program.endsWith('.exe')) await copyFile(from, to)
-  else await symlink(basename(from), to)
-}
-
-async function refuseUnusable(file: string, version: string, edges: InstallEdges, signal: AbortSignal): Promise<void> {
-  const check = await checkVersion(file, version, edges, signal)
-  switch (check.kind) {
-    case 'as-expected':
-      return
-    case 'timed-out':
-      throw tooSlow(version)
-    case 'unusable':
-      throw new SetupError(
-        `The downloaded bl ${version} does not run on this runner: ${check.why}.`,
-        'Nothing was installed. Check that the runner allows programs in its tool cache to run, or use another version.',
-      )
-  }
+/** What is in the tool cache already needs nothing of this. */
+async function fetched(...args: Parameters<typeof fetchInto>): Promise<CacheRecord> {
+  const { fetchInto } = await import('./fetch.ts')
+  return fetchInto(...args)
 }

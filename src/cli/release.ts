@@ -17,6 +17,9 @@ export interface Resolution {
   readonly warning?: string
 }
 
+/** A release lacks its archive or the sum of it, as every release does in its first minutes. */
+export class MissingFile extends SetupError {}
+
 export interface ReleaseEdges {
   readonly http: Http
   readonly source: ReleaseSource

@@ -1,9 +1,6 @@
-import { createHash, randomUUID } from 'node:crypto'
-import { existsSync, statSync } from 'node:fs'
-import { mkdir, readFile, rm, unlink, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { codeOf } from '../base/errors.ts'
-import { renamePatiently } from '../base/files.ts'
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { VerifiedBy } from './checksum.ts'
 import type { Platform } from './platform.ts'
 
@@ -26,7 +23,9 @@ export interface CacheEntry {
 }
 
 const TOOL = 'bl'
-const RECORD = 'setup-bl.json'
+/** Name of the record in an entry's directory. */
+export const RECORD = 'setup-bl.json'
+
 /** @param mirror address of the mirror that the archives come from: what it says of itself is not what GitHub has */
 export function cacheEntry(
   toolCache: string,
@@ -55,13 +54,14 @@ export function stagingDirectory(toolCache: string, name: string): string {
 }
 
 /** The record of a whole entry; undefined where there is none, or one that this action did not write. */
-export async function readRecord(entry: CacheEntry): Promise<CacheRecord | undefined> {
+export function readRecord(entry: CacheEntry): CacheRecord | undefined {
   return existsSync(entry.marker) ? parseRecord(entry) : undefined
 }
 
-async function parseRecord(entry: CacheEntry): Promise<CacheRecord | undefined> {
+/** The record in an entry's directory, whether the entry is whole or not. */
+export function parseRecord(entry: CacheEntry): CacheRecord | undefined {
   try {
-    const value: unknown = JSON.parse(await readFile(join(entry.directory, RECORD), 'utf8'))
+    const value: unknown = JSON.parse(readFileSync(join(entry.directory, RECORD), 'utf8'))
     return isRecord(value) ? value : undefined
   } catch {
     return undefined
@@ -77,62 +77,4 @@ function isRecord(value: unknown): value is CacheRecord {
     typeof sha256 === 'string' &&
     (verifiedBy === 'checksum-input' || verifiedBy === 'known-checksums' || verifiedBy === 'release-checksums')
   )
-}
-
-/** Writes the record into a staged entry. */
-export async function writeRecord(directory: string, record: CacheRecord): Promise<void> {
-  await writeFile(join(directory, RECORD), `${JSON.stringify(record)}\n`)
-}
-
-/**
- * Moves a staged directory to its place, `.complete` last. An entry of the same archive that another job has put there
- * meanwhile stays; anything else that stands there is replaced file by file, so that a job that uses it never finds it
- * gone.
- * @param unusable what was found there before and turned down
- */
-export async function publish(
-  staged: string,
-  entry: CacheEntry,
-  record: CacheRecord,
-  unusable: CacheRecord | undefined,
-): Promise<void> {
-  await mkdir(dirname(entry.directory), { recursive: true })
-  // A file or a link to nowhere is nobody's entry. Not by `rm`: it empties a directory that another job puts there while
-  // it looks (Node 24, even without `recursive`).
-  if (!isDirectory(entry.directory)) await unlink(entry.directory).catch(() => undefined)
-  try {
-    await renamePatiently(staged, entry.directory)
-  } catch (error) {
-    const isTaken = ['ENOTEMPTY', 'EEXIST', 'EPERM', 'EACCES', 'ENOTDIR'].includes(codeOf(error))
-    if (!isTaken || !existsSync(entry.directory)) throw error
-    const winner = await parseRecord(entry)
-    const isSame = winner?.sha256 === record.sha256 && winner.version === record.version
-    if (!isSame || unusable !== undefined) await replaceFiles(staged, entry)
-  }
-  await writeFile(entry.marker, '')
-}
-
-function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
-}
-
-async function replaceFiles(staged: string, entry: CacheEntry): Promise<void> {
-  // Without its record the entry is nobody's hit while its files change.
-  await rm(join(entry.directory, RECORD), { force: true })
-  for (const path of [entry.program, entry.command, join(entry.directory, RECORD)]) {
-    await replaceFile(join(staged, path.slice(entry.directory.length + 1)), path)
-  }
-}
-
-async function replaceFile(from: string, to: string): Promise<void> {
-  try {
-    await renamePatiently(from, to)
-  } catch (error) {
-    if (!['EISDIR', 'EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))) throw error
-    // A directory, or on Windows a running program, can be moved away but not be replaced.
-    const aside = `${to}.${randomUUID()}.old`
-    await renamePatiently(to, aside)
-    await renamePatiently(from, to)
-    await rm(aside, { recursive: true, force: true }).catch(() => undefined)
-  }
 }

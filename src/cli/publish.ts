@@ -1,0 +1,65 @@
+import { randomUUID } from 'node:crypto'
+import { existsSync, statSync } from 'node:fs'
+import { mkdir, rm, unlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { codeOf } from '../base/errors.ts'
+import { renamePatiently } from '../base/files.ts'
+import { parseRecord, RECORD, type CacheEntry, type CacheRecord } from './tool-cache.ts'
+
+/** Writes the record into a staged entry. */
+export async function writeRecord(directory: string, record: CacheRecord): Promise<void> {
+  await writeFile(join(directory, RECORD), `${JSON.stringify(record)}\n`)
+}
+
+/**
+ * Moves a staged directory to its place, `.complete` last. An entry of the same archive that another job has put there
+ * meanwhile stays; anything else that stands there is replaced file by file, so that a job that uses it never finds it
+ * gone.
+ * @param unusable what was found there before and turned down
+ */
+export async function publish(
+  staged: string,
+  entry: CacheEntry,
+  record: CacheRecord,
+  unusable: CacheRecord | undefined,
+): Promise<void> {
+  await mkdir(dirname(entry.directory), { recursive: true })
+  // A file or a link to nowhere is nobody's entry. Not by `rm`: it empties a directory that another job puts there while
+  // it looks (Node 24, even without `recursive`).
+  if (!isDirectory(entry.directory)) await unlink(entry.directory).catch(() => undefined)
+  try {
+    await renamePatiently(staged, entry.directory)
+  } catch (error) {
+    const isTaken = ['ENOTEMPTY', 'EEXIST', 'EPERM', 'EACCES', 'ENOTDIR'].includes(codeOf(error))
+    if (!isTaken || !existsSync(entry.directory)) throw error
+    const winner = parseRecord(entry)
+    const isSame = winner?.sha256 === record.sha256 && winner.version === record.version
+    if (!isSame || unusable !== undefined) await replaceFiles(staged, entry)
+  }
+  await writeFile(entry.marker, '')
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+}
+
+async function replaceFiles(staged: string, entry: CacheEntry): Promise<void> {
+  // Without its record the entry is nobody's hit while its files change.
+  await rm(join(entry.directory, RECORD), { force: true })
+  for (const path of [entry.program, entry.command, join(entry.directory, RECORD)]) {
+    await replaceFile(join(staged, path.slice(entry.directory.length + 1)), path)
+  }
+}
+
+async function replaceFile(from: string, to: string): Promise<void> {
+  try {
+    await renamePatiently(from, to)
+  } catch (error) {
+    if (!['EISDIR', 'EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))) throw error
+    // A directory, or on Windows a running program, can be moved away but not be replaced.
+    const aside = `${to}.${randomUUID()}.old`
+    await renamePatiently(to, aside)
+    await renamePatiently(from, to)
+    await rm(aside, { recursive: true, force: true }).catch(() => undefined)
+  }
+}
