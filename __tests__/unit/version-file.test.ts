@@ -33,6 +33,7 @@ describe('a version file', () => {
     ],
     ['.bl-version', '\nlatest\n', '.bl-version, line 2, holds no exact version of the Blaxel CLI.', EXACT],
     ['.bl-version', '^0.1.90', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
+    ['.bl-version', '0.1.\uFEFF108', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
     ['.bl-version', 'hunter22', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
     [
       '.bl-version',
@@ -48,6 +49,18 @@ describe('a version file', () => {
     ],
     ['.tool-versions', 'a 1\nblaxel\n', '.tool-versions, line 2, holds no exact version of the Blaxel CLI.', EXACT],
     ['.tool-versions', 'blaxel latest', '.tool-versions, line 1, holds no exact version of the Blaxel CLI.', EXACT],
+    [
+      '.tool-versions',
+      'blaxel 0.1.\uFEFF108',
+      '.tool-versions, line 1, holds no exact version of the Blaxel CLI.',
+      EXACT,
+    ],
+    [
+      '.tool-versions',
+      'bl\uFEFFaxel 0.1.108',
+      '.tool-versions, line 1, holds no exact version of the Blaxel CLI.',
+      EXACT,
+    ],
     ['.tool-versions', 'blaxel # 0.1.108', '.tool-versions, line 1, holds no exact version of the Blaxel CLI.', EXACT],
     [
       '.tool-versions',
