@@ -543,6 +543,13 @@ describe('a bad input', () => {
       'The input api-key holds a blank, a control character or a letter outside ASCII.',
       PASTED,
     ],
+    ...[`${API_KEY}"`, `${API_KEY}'`, `"${API_KEY}"`, `${API_KEY}\\`, 'k'.repeat(8193)].map(
+      (key): [Values, string, string] => [
+        { ...acme, 'api-key': key },
+        'The input api-key holds a quote or a backslash, or is longer than 8,192 characters, which no Blaxel key is.',
+        'Check that the secret was pasted whole, alone and without quotes around it.',
+      ],
+    ),
     [{ ...acme, ...pair, 'client-secret': 'hunter2' }, 'The input client-secret is shorter than 8 characters.', PASTED],
     [{ ...acme, ...pair, 'client-secret': 'hunter22\nx' }, 'The input client-secret holds a line break.', PASTED],
     [
