@@ -353,6 +353,9 @@ describe('every other input', () => {
     expect(access(session, { env: { BL_ENV: ' dev' } })).toMatchObject({
       origin: { url: 'https://api.blaxel.dev/v0', environment: 'dev' },
     })
+    expect(access(session, { env: { BL_API_URL: ' \n', BL_ENV: 'dev\t' } })).toMatchObject({
+      origin: { url: 'https://api.blaxel.dev/v0', environment: 'dev' },
+    })
   })
 
   test('an API that can not be used is no matter where only the CLI is installed', () => {
