@@ -1,5 +1,7 @@
 // Every mutant is tried: few cases of each property are enough to kill one, and thousands would take days.
 process.env.PROPERTY_RUNS ??= '20'
+// Nobody reads how it was killed.
+process.env.PROPERTY_SHRINK ??= '0'
 
 /** Mutation testing of the modules that decide and do nothing else, by the unit tests. */
 export default {
