@@ -12,6 +12,7 @@ describe('a version file', () => {
     ['.tool-versions', 'blaxel 0.1.108\n'],
     ['.tool-versions', 'nodejs 24.1.0\r\nbl\tv0.1.108 0.1.90 # newest\r\npython 3\r\n'],
     ['sub/.tool-versions', '# blaxel 0.1.20\n  blaxel   0.1.108\nblaxel 0.1.90\n'],
+    ['.tool-versions', 'blaxel 0.1.108# newest'],
     ['.tool-versions.txt', '0.1.108'],
   ])('%s with %j names 0.1.108', (path, text) => {
     expect(parseVersionFile(path, text)).toBe('0.1.108')
