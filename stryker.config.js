@@ -25,6 +25,8 @@ export default {
   // A static mutant needs a fresh process each.
   ignoreStatic: true,
   concurrency: 2,
+  // A busy machine is slow, which kills no mutant.
+  timeoutMS: 15_000,
   thresholds: { high: 95, low: 90, break: 85 },
   reporters: ['clear-text', 'progress-append-only', 'html'],
   clearTextReporter: { allowColor: false, logTests: false, reportTests: false },
