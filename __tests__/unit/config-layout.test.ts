@@ -59,6 +59,7 @@ describe('the parts of a config', () => {
   test.each<[string, string, Partial<Layout>]>([
     ['nothing', '', { firstKey: 0, context: { kind: 'absent' }, workspaces: { kind: 'absent' } }],
     ['a byte order mark', '\uFEFF', { firstKey: 1, context: { kind: 'absent' }, workspaces: { kind: 'absent' } }],
+    ['texts with a percent sign and three dots', 'a: 100%\nb: and so on...\n', { firstKey: 0, indent: '' }],
     ['comments', '# a\n# b\n', { firstKey: 8, context: { kind: 'absent' }, workspaces: { kind: 'absent' } }],
     ['CRLF', 'tracking: false\r\n', { eol: '\r\n', firstKey: 0 }],
     ['one CRLF among LF', 'a: 1\nb: 2\r\n', { eol: '\r\n' }],
