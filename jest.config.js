@@ -9,5 +9,6 @@ export default {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1.ts', '$1.js'] },
   reporters: ['default', '<rootDir>/scripts/closing-line.js'],
   maxWorkers: 2,
-  testTimeout: 180_000,
+  // The long sizes take minutes where the ordinary ones take seconds.
+  testTimeout: process.env.LONG === '1' ? 3_600_000 : 180_000,
 }

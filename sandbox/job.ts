@@ -46,6 +46,8 @@ export interface JobOptions extends JobFacts {
   readonly temp?: string
   /** The checkout; default: the machine's. */
   readonly workspace?: string
+  /** A program that runs the process of each step, with its arguments: `unshare …`, as if in a container. */
+  readonly inside?: readonly [string, ...string[]]
 }
 
 type Environment = Record<string, string>
@@ -289,7 +291,7 @@ class Job {
     const header = this.#masker.mask(renderHeader(plan, this.env))
     let cancelled = false
     const child = startProcess(
-      { ...plan.command, cwd: this.workspace, env: this.#environment(plan, files) },
+      { ...this.#wrap(plan.command), cwd: this.workspace, env: this.#environment(plan, files) },
       (stream, chunk) => {
         log.read(stream, chunk)
       },
@@ -307,6 +309,11 @@ class Job {
         return { ...this.#finish(plan, log, files, end, cancelled), header, durationMs }
       }),
     }
+  }
+
+  #wrap({ file, args }: StepPlan['command']): StepPlan['command'] {
+    const [program, ...before] = this.#options.inside ?? []
+    return program === undefined ? { file, args } : { file: program, args: [...before, file, ...args] }
   }
 
   #finish(plan: StepPlan, log: StepLog, files: CommandFiles, end: ProcessEnd, cancelled: boolean): Finished {

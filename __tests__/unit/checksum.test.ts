@@ -24,6 +24,11 @@ describe('the input checksum', () => {
       `\r\n  ${A}  ${LINUX}\r\n\r\n${B.toUpperCase()}  ${MAC}  \r\n`,
       { kind: 'by-file', sums: { [LINUX]: A, [MAC]: B } },
     ],
+    [
+      'lines with a blank one between',
+      `${A}  ${LINUX}\n \t\n${B}  ${MAC}`,
+      { kind: 'by-file', sums: { [LINUX]: A, [MAC]: B } },
+    ],
     ['a line that is there twice', `${A}  ${LINUX}\n${A}  ${LINUX}`, { kind: 'by-file', sums: { [LINUX]: A } }],
   ])('may be %s', (_, input, expected) => {
     expect(parseChecksumInput(input)).toEqual(expected)
@@ -41,6 +46,9 @@ describe('the input checksum', () => {
     ['a sum and a line', `${A}\n${B}  ${MAC}`, A],
     ['one blank between', `${A} ${LINUX}`, `${A} ${LINUX}`],
     ['a file name with a blank', `${A}  my file`, `${A} my file`],
+    ['a line with 65 digits', `a${A}  ${LINUX}`, `a${A} ${LINUX}`],
+    ['a line with text before the sum', `sha256:${A}  ${LINUX}`, `sha256:${A} ${LINUX}`],
+    ['a line that says what it sums', `SHA256 (${LINUX}) = ${A}`, `SHA256 (${LINUX}) = ${A}`],
   ])('may not be %s', (_, input, shown) => {
     expect(thrownBy(() => parseChecksumInput(input))).toEqual(
       new SetupError(`The input checksum holds '${shown}', which is no SHA-256.`, REMEDY),
@@ -139,6 +147,9 @@ describe("a release's checksums", () => {
     ['for a longer name', `${A}  ${LINUX}.sig\n`, LINUX, undefined],
     ['for a name that ends like it', `${A}  old-${LINUX}\n${A}  dist/${LINUX}\n`, LINUX, undefined],
     ['that is too short', `${A.slice(1)}  ${LINUX}\n`, LINUX, undefined],
+    ['that is too long', `a${A}  ${LINUX}\n`, LINUX, undefined],
+    ['that has text before it', `sha256:${A}  ${LINUX}\n`, LINUX, undefined],
+    ['that stands behind another', `${B} ${A}  ${LINUX}\n`, LINUX, undefined],
     ['in an empty text', '', LINUX, undefined],
     ['in a page of HTML', `<html><body>${A}  ${LINUX}</body></html>`, LINUX, undefined],
   ])('have the sum of a file %s', (_, lines, file, expected) => {

@@ -17,6 +17,8 @@ describe('a run', () => {
     ['a comment on a review', 'pull_request_review_comment', 'jane', pullRequest(FORK, OURS), 'fork'],
     // GitHub runs this one in the context of the base, with its secrets.
     ['a pull request target from a fork', 'pull_request_target', 'jane', pullRequest(FORK, OURS), 'own'],
+    ['a comment on an issue, whatever it says', 'issue_comment', 'jane', pullRequest(FORK, OURS), 'own'],
+    ['a pull request whose base is not named', 'pull_request', 'jane', pullRequest(FORK, null), 'own'],
     ['a push of Dependabot', 'push', 'dependabot[bot]', {}, 'dependabot'],
     ['a pull request of Dependabot', 'pull_request', 'dependabot[bot]', pullRequest(OURS, OURS), 'dependabot'],
     ['somebody who is called dependabot', 'push', 'dependabot', {}, 'own'],

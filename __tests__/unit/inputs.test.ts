@@ -147,6 +147,24 @@ describe('the credential', () => {
     ],
     ['BL_API_KEY', {}, { BL_API_KEY: API_KEY }, { kind: 'api-key', source: 'BL_API_KEY', apiKey: API_KEY }],
     [
+      'BL_API_KEY with blanks around',
+      {},
+      { BL_API_KEY: `\t${API_KEY}\n` },
+      { kind: 'api-key', source: 'BL_API_KEY', apiKey: API_KEY },
+    ],
+    [
+      'BL_API_KEY that is BL_TOKEN but for the blanks around',
+      {},
+      { BL_API_KEY: `${API_KEY}\n`, BL_TOKEN: ` ${API_KEY}` },
+      { kind: 'earlier-session', source: 'BL_API_KEY', token: API_KEY, expiresAt: undefined, isJwt: false },
+    ],
+    [
+      'BL_API_KEY where BL_CLIENT_CREDENTIALS is blank',
+      {},
+      { BL_API_KEY: API_KEY, BL_CLIENT_CREDENTIALS: ' \n' },
+      { kind: 'api-key', source: 'BL_API_KEY', apiKey: API_KEY },
+    ],
+    [
       'BL_API_KEY beside another BL_TOKEN',
       {},
       { BL_API_KEY: API_KEY, BL_TOKEN: JWT },
@@ -345,6 +363,9 @@ describe('every other input', () => {
     const env = { BL_API_URL: ' https://api.blaxel.dev/v0 ', BL_ENV: 'prod' }
     expect(access(session, { env })).toMatchObject({ origin: { url: 'https://api.blaxel.dev/v0' } })
     expect(access(session, { env: { BL_ENV: ' dev' } })).toMatchObject({
+      origin: { url: 'https://api.blaxel.dev/v0', environment: 'dev' },
+    })
+    expect(access(session, { env: { BL_API_URL: ' \n', BL_ENV: 'dev\t' } })).toMatchObject({
       origin: { url: 'https://api.blaxel.dev/v0', environment: 'dev' },
     })
   })
@@ -547,6 +568,13 @@ describe('a bad input', () => {
       'The input api-key holds a blank, a control character or a letter outside ASCII.',
       PASTED,
     ],
+    ...[`${API_KEY}"`, `${API_KEY}'`, `"${API_KEY}"`, `${API_KEY}\\`, 'k'.repeat(8193)].map(
+      (key): [Values, string, string] => [
+        { ...acme, 'api-key': key },
+        'The input api-key holds a quote or a backslash, or is longer than 8,192 characters, which no Blaxel key is.',
+        'Check that the secret was pasted whole, alone and without quotes around it.',
+      ],
+    ),
     [{ ...acme, ...pair, 'client-secret': 'hunter2' }, 'The input client-secret is shorter than 8 characters.', PASTED],
     [{ ...acme, ...pair, 'client-secret': 'hunter22\nx' }, 'The input client-secret holds a line break.', PASTED],
     [
@@ -651,25 +679,76 @@ describe('what is hidden', () => {
     ['the environment', {}, { BL_API_KEY: API_KEY, BL_TOKEN: JWT }, [API_KEY, JWT]],
     ['a pair in the environment', {}, { BL_CLIENT_CREDENTIALS: BASE64 }, [SECRET, `${CLIENT_ID}:${SECRET}`]],
     ['a pair in the environment that is none', {}, { BL_CLIENT_CREDENTIALS: 'not-base64' }, ['not-base64']],
+    [
+      'the environment with blanks around',
+      {},
+      { BL_API_KEY: ` ${API_KEY}\n`, BL_TOKEN: `\t${JWT} `, BL_CLIENT_CREDENTIALS: ' not-base64\n' },
+      [API_KEY, JWT, 'not-base64'],
+    ],
+    [
+      'a pair in the environment with blanks around',
+      {},
+      { BL_CLIENT_CREDENTIALS: `\n${BASE64} ` },
+      [SECRET, `${CLIENT_ID}:${SECRET}`],
+    ],
   ])('of %s is every secret, and neither workspace nor client ID nor version', (_, given, env, expected) => {
     expect([...read(given, { env }).hidden].sort()).toEqual([...expected].sort())
   })
 
-  test('comes before anything is refused', () => {
+  /** What was hidden by the time the inputs were refused. */
+  function hiddenBefore(given: Values, env: Values = {}): { hidden: string[]; message: string } {
     const hidden: string[] = []
-    const get = (name: string) => ({ ...DEFAULTS, 'api-key': API_KEY, deploy: 'x' })[name] ?? ''
-    thrownBy(() =>
+    const error = thrownBy(() =>
       readInputs({
-        get,
-        env: {},
+        get: (name) => ({ ...DEFAULTS, ...given })[name] ?? '',
+        env,
         hide: (secret) => hidden.push(secret),
         redact: () => undefined,
         runOrigin: () => 'own',
         readCheckoutFile: () => ({ kind: 'missing', why: '' }),
-        isSelfHosted: false,
+        isSelfHosted: true,
       }),
     )
-    expect(hidden).toEqual([API_KEY])
+    return { hidden, message: (error as SetupError).message }
+  }
+
+  const QUOTED = `${API_KEY}"`
+  const ENDLESS = 'k'.repeat(8193)
+  const OTHER = 'bl_key_another_0123456789'
+  const WHOLE = `${CLIENT_ID}:${SECRET}`
+  test.each<[string, Values, Values, string[]]>([
+    ['beside deploy', { 'api-key': API_KEY, deploy: 'x' }, {}, [API_KEY]],
+    ['beside another bad input', { ...pair, login: 'perhaps' }, {}, [SECRET, WHOLE]],
+    ['with a quote in it', { workspace: 'acme', 'api-key': QUOTED }, {}, [QUOTED]],
+    ['with a quote in it, by its old name', { workspace: 'acme', apikey: QUOTED }, {}, [QUOTED]],
+    ['that is too long', { workspace: 'acme', 'api-key': ENDLESS }, {}, [ENDLESS]],
+    ['that differs from another', { 'api-key': API_KEY, apikey: OTHER }, {}, [API_KEY, OTHER]],
+    ['of two kinds', { ...pair, 'api-key': API_KEY }, {}, [API_KEY, SECRET, WHOLE]],
+    ['without its client ID', { 'client-secret': SECRET }, {}, [SECRET]],
+    ['with a bad client ID', { workspace: 'acme', ...pair, 'client-id': 'a b' }, {}, [SECRET]],
+    ['without a workspace', { 'api-key': API_KEY }, {}, [API_KEY]],
+    ['for a bad workspace', { workspace: '../x', 'api-key': API_KEY }, {}, [API_KEY]],
+    ['for a bad service account', { workspace: 'w', 'api-key': API_KEY, 'service-account': '/' }, {}, [API_KEY]],
+    ['that is a JWT for a service account', { workspace: 'w', apikey: JWT, 'service-account': 's' }, {}, [JWT]],
+    ['that would stay', { workspace: 'acme', 'api-key': API_KEY, logout: 'false' }, {}, [API_KEY]],
+    ['of the environment with a quote in it', { workspace: 'acme' }, { BL_API_KEY: QUOTED }, [QUOTED]],
+    ['of the environment that is no pair', { workspace: 'acme' }, { BL_CLIENT_CREDENTIALS: OTHER }, [OTHER]],
+    [
+      'of the environment with a bad client ID',
+      { workspace: 'acme' },
+      { BL_CLIENT_CREDENTIALS: Buffer.from(`a b:${SECRET}`).toString('base64') },
+      [SECRET],
+    ],
+    [
+      'of the environment for a strange API',
+      { workspace: 'acme' },
+      { BL_API_KEY: API_KEY, BL_TOKEN: JWT, BL_API_URL: 'https://evil.example' },
+      [API_KEY, JWT],
+    ],
+  ])('is a secret %s, before it is refused', (_, given, env, expected) => {
+    const { hidden, message } = hiddenBefore(given, env)
+    expect(hidden.toSorted()).toEqual(expected.toSorted())
+    for (const secret of expected) expect(message).not.toContain(secret)
   })
 
   test('is no token of GitHub, which is redacted all the same', () => {
@@ -678,21 +757,13 @@ describe('what is hidden', () => {
   })
 
   test('is no word that is too short or of several lines: it would garble the log', () => {
-    const hidden: string[] = []
-    for (const value of ['short', 'two\nlines', 'two words']) {
-      thrownBy(() =>
-        readInputs({
-          get: (name) => ({ ...DEFAULTS, workspace: 'acme', 'api-key': value })[name] ?? '',
-          env: {},
-          hide: (secret) => hidden.push(secret),
-          redact: () => undefined,
-          runOrigin: () => 'own',
-          readCheckoutFile: () => ({ kind: 'missing', why: '' }),
-          isSelfHosted: false,
-        }),
-      )
+    for (const value of ['short', '1234567', 'two\nlines', 'two words', 'zwölf Boxkämpfer']) {
+      expect(hiddenBefore({ workspace: 'acme', 'api-key': value }).hidden).toEqual([])
+      expect(hiddenBefore({ workspace: 'acme', ...pair, 'client-secret': value }).hidden).toEqual([])
+      expect(hiddenBefore({ workspace: 'acme' }, { BL_API_KEY: value }).hidden).toEqual([])
+      const inBase64 = Buffer.from(`${CLIENT_ID}:${value}`).toString('base64')
+      expect(hiddenBefore({ workspace: 'acme' }, { BL_CLIENT_CREDENTIALS: inBase64 }).hidden).toEqual([])
     }
-    expect(hidden).toEqual([])
   })
 })
 

@@ -173,6 +173,9 @@ describe("a ledger's text", () => {
 
   test('is known as it was written', () => {
     expect(parseLedger(text({}))).toEqual({ kind: 'known', ledger })
+    for (const mode of [0, 0o777]) {
+      expect(parseLedger(text({ base: { ...ledger.base, mode } }))).toMatchObject({ kind: 'known' })
+    }
   })
 
   const NOTHING = [undefined, null, 17, true, [], {}, '']
@@ -180,7 +183,7 @@ describe("a ledger's text", () => {
   test.each<[string, (value: unknown) => string, readonly unknown[]]>([
     ['everything', (value) => JSON.stringify(value), [null, 17, 'x', [], {}, [ledger]]],
     ['schema', (schema) => text({ schema }), [undefined, null, '1', true]],
-    ['base', (base) => text({ base }), [...NOTHING, { kind: 'x' }, { kind: 'present' }]],
+    ['base', (base) => text({ base }), [...NOTHING, { kind: 'x' }, { kind: 'present' }, { ...ledger.base, kind: 'x' }]],
     [
       'base.text',
       (config) => text({ base: { kind: 'present', text: config, mode: 0o600 } }),
@@ -217,7 +220,7 @@ describe("a ledger's text", () => {
       [undefined, null, '17', {}],
     ],
     ['a use: id', (id) => withUse({ id }), [undefined, '', ...NO_IDS]],
-    ['a use: origin', (origin) => withUse({ origin }), [...NOTHING, 'api.blaxel.ai']],
+    ['a use: origin', (origin) => withUse({ origin }), [...NOTHING, 'api.blaxel.ai', [use.origin]]],
     ['a use: credential', (credential) => withUse({ credential }), [undefined, null, 17, {}]],
     ['a use: notAfter', (notAfter) => withUse({ notAfter }), [undefined, null, '1893456000000', {}, true]],
     ['a use: entry', (entry) => withUse({ entry }), [...NOTHING]],
@@ -236,7 +239,8 @@ describe("a ledger's text", () => {
   test('that is cut off anywhere is damaged', () => {
     holds(
       fc.property(anyLedger, fc.nat(), (written, at) => {
-        const whole = JSON.stringify({ schema: 1, ...written })
+        const whole = JSON.stringify({ schema: 1, baseFingerprint: fingerprint(written.base), ...written })
+        expect(parseLedger(whole).kind).toBe('known')
         expect(parseLedger(whole.slice(0, at % whole.length))).toEqual({ kind: 'damaged' })
       }),
     )

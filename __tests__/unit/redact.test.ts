@@ -107,7 +107,23 @@ describe('a redacted text', () => {
     )
   })
 
+  test('holds nothing of a secret that begins like a shorter one', () => {
+    const known = ['abcd1234', 'abcd1234efgh5678', 'abcd1234efgh']
+    for (const order of [known, known.toReversed()]) {
+      expect(redactorOf(...order).redact('abcd1234efgh5678 abcd1234efgh abcd1234')).toBe('*** *** ***')
+    }
+  })
+
+  test('holds no secret that no URL could hold', () => {
+    expect(redactorOf('abcd\uD800efgh').redact('x abcd\uD800efgh')).toBe('x ***')
+  })
+
+  test('is at most 2,000 characters long', () => {
+    expect(redactorOf('SECRET-1234').redact('a'.repeat(2001))).toBe('a'.repeat(2000))
+  })
+
   test('does not lose words to a secret that is too short to be one', () => {
+    expect(redactorOf('abcd').redact('abc abcd')).toBe('abc ***')
     expect(redactorOf('', 'a', 'abc').redact('abc abc')).toBe('abc abc')
   })
 })
@@ -146,6 +162,12 @@ describe("an excerpt of somebody else's text", () => {
     )
     expect(excerpt('a'.repeat(300))).toBe('a'.repeat(300))
     expect(excerpt('word '.repeat(100))).toMatch(/^(word ){50,60}(word)?…$/)
+    // Made harmless it is longer.
+    expect(excerpt(`abcd ${':: '.repeat(150)}`)).toBe(`abcd${' : :'.repeat(74)}…`)
+  })
+
+  test('is made at once, however long that is', () => {
+    expect(excerpt('a b '.repeat(250_000))).toMatch(/^(a b ){70,75}(a )?a?…$/)
   })
 
   test.each([
@@ -153,6 +175,7 @@ describe("an excerpt of somebody else's text", () => {
     ['an old command', 'x ##[set-output name=token]y', 'x # #[set-output name=token]y'],
     ['colours', '\u001B[31mred\u001B[0m', '[31mred [0m'],
     ['many blanks', '  a \t\r\n  b  ', 'a b'],
+    ['many control characters', 'a\0\u001B\u0085\u200Bb', 'a b'],
   ])('with %s is harmless', (_, raw, expected) => {
     expect(excerpt(raw)).toBe(expected)
   })

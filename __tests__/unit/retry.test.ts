@@ -206,6 +206,7 @@ describe('a Retry-After header', () => {
     ['of a date to come', 'Tue, 01 Jan 2030 00:01:30 GMT', 90_000],
     ['of a date that is past', 'Mon, 31 Dec 2029 23:59:00 GMT', 0],
     ['that makes no sense', 'soon', 0],
+    ['of seconds with a unit', '120 s', 0],
   ])('%s', (_, header, ms) => {
     expect(retryAfterMs(header, START)).toBe(ms)
   })

@@ -86,6 +86,13 @@ describe('a saved state', () => {
       expect(parseState(JSON.stringify(saved))).toEqual(saved)
     }
   })
+
+  test.each([
+    ['a login that stood there before', { ...state, login: { ...login, wasThere: true } }],
+    ['the last moment that a Date can hold', { ...state, key: { ...key, expiresAt: 8.64e15 } }],
+  ])('may have %s', (_, saved) => {
+    expect(parseState(JSON.stringify(saved))).toEqual(saved)
+  })
 })
 
 const NOTHING: readonly unknown[] = [undefined, null, 17, true, [], {}, '']
@@ -163,6 +170,7 @@ describe('a state that was tampered with', () => {
       (origin) => ({ ...state, key: { ...key, origin } }),
       [
         ...NOTHING,
+        ['https://api.blaxel.ai/v0'],
         ...[
           'api.blaxel.ai',
           'http://api.blaxel.ai/v0',

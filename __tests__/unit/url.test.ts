@@ -33,6 +33,7 @@ describe('this machine', () => {
     holds(
       fc.property(fc.constantFrom('127.', 'localhost.', '127.0.0.1.', '127.0.0.', '-'), label, label, (start, a, b) => {
         expect(isLoopback(`${start}${a}.${b}.example`)).toBe(false)
+        expect(isLoopback(`${a}127.0.0.1`)).toBe(false)
       }),
     )
   })
@@ -86,6 +87,7 @@ describe('an address to which paths are appended', () => {
     ['ftp://localhost/', 'is not an https URL (http is for loopback addresses only)'],
     ['https://jane:hunter22@mirror.example', 'holds a user or a password'],
     ['http://jane@mirror.example', 'holds a user or a password'],
+    ['https://:hunter22@mirror.example', 'holds a user or a password'],
     ['https://mirror.example/?a=hunter22', 'has a query or a fragment'],
     ['https://mirror.example/#hunter22', 'has a query or a fragment'],
     ['https://mirror.example/v0?', 'has a query or a fragment'],

@@ -12,6 +12,7 @@ describe('a version file', () => {
     ['.tool-versions', 'blaxel 0.1.108\n'],
     ['.tool-versions', 'nodejs 24.1.0\r\nbl\tv0.1.108 0.1.90 # newest\r\npython 3\r\n'],
     ['sub/.tool-versions', '# blaxel 0.1.20\n  blaxel   0.1.108\nblaxel 0.1.90\n'],
+    ['.tool-versions', 'blaxel 0.1.108# newest'],
     ['.tool-versions.txt', '0.1.108'],
   ])('%s with %j names 0.1.108', (path, text) => {
     expect(parseVersionFile(path, text)).toBe('0.1.108')
@@ -33,6 +34,7 @@ describe('a version file', () => {
     ],
     ['.bl-version', '\nlatest\n', '.bl-version, line 2, holds no exact version of the Blaxel CLI.', EXACT],
     ['.bl-version', '^0.1.90', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
+    ['.bl-version', '0.1.\uFEFF108', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
     ['.bl-version', 'hunter22', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
     [
       '.bl-version',
@@ -48,6 +50,18 @@ describe('a version file', () => {
     ],
     ['.tool-versions', 'a 1\nblaxel\n', '.tool-versions, line 2, holds no exact version of the Blaxel CLI.', EXACT],
     ['.tool-versions', 'blaxel latest', '.tool-versions, line 1, holds no exact version of the Blaxel CLI.', EXACT],
+    [
+      '.tool-versions',
+      'blaxel 0.1.\uFEFF108',
+      '.tool-versions, line 1, holds no exact version of the Blaxel CLI.',
+      EXACT,
+    ],
+    [
+      '.tool-versions',
+      'bl\uFEFFaxel 0.1.108',
+      '.tool-versions, line 1, holds no exact version of the Blaxel CLI.',
+      EXACT,
+    ],
     ['.tool-versions', 'blaxel # 0.1.108', '.tool-versions, line 1, holds no exact version of the Blaxel CLI.', EXACT],
     [
       '.tool-versions',

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { spawnSync } from 'node:child_process'
 import {
   existsSync,
   lstatSync,
@@ -6,6 +7,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  readlinkSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -312,5 +314,50 @@ syncBuiltinESMExports()
     expect([config.read(), config.mode()]).toEqual(['# kept\n', 0o640])
     expect(visible(step)).not.toContain('at ')
     expect(tree(machine.toolCache).filter((path) => path.endsWith('.complete'))).toEqual([])
+  })
+})
+
+describe('threat 44: two jobs at once, each as if in a container of its own,', () => {
+  const inside = ['unshare', '--map-root-user', '--pid', '--fork', '--kill-child', '--mount', '--mount-proc'] as const
+  const [program, ...args] = inside
+  const canUnshare = spawnSync(program, [...args, 'true']).status === 0
+  if (!canUnshare) console.log('this machine allows no namespaces: no two jobs were tried in different ones')
+  const maybe = canUnshare ? test : test.skip
+
+  maybe('on one HOME and one tool cache: each works, and nothing is left', async () => {
+    const { machine, config } = world
+    await config.write('# kept\n', 0o640)
+    for (const round of ['cold', 'warm']) {
+      const jobs = ['acme', 'beta'].map((workspace) => ({ workspace, job: machine.job({ inside }) }))
+      const steps = await Promise.all(
+        jobs.map(({ workspace, job }) => job.uses({ with: { workspace, ...credentials['service-account'] } })),
+      )
+      for (const step of steps) {
+        expect([step.exitCode, step.annotations]).toEqual([0, []])
+        expect(config.read()).toContain(step.outputs.token)
+        if (round === 'warm') expect(step.outputs['cache-hit']).toBe('true')
+      }
+      const scripts = await Promise.all(
+        jobs.map(({ workspace, job }) =>
+          job.run(`echo "process $$" && readlink /proc/self/ns/mnt && bl token ${workspace}`),
+        ),
+      )
+      // Else the test shows nothing: each is process 1 of its namespace, and no two mounts are the same.
+      const mounts = scripts.map(({ log }) => /^process 1\n(mnt:.+)$/m.exec(log)?.[1])
+      expect(new Set([...mounts, undefined, readlinkSync('/proc/self/ns/mnt')]).size).toBe(4)
+      expect(scripts.map(({ exitCode }) => exitCode)).toEqual([0, 0])
+      const posts = await Promise.all(jobs.map(({ job }) => job.end()))
+      expect(posts.flat().map(({ exitCode, annotations }) => [exitCode, annotations])).toEqual([
+        [0, []],
+        [0, []],
+      ])
+      expect([config.read(), config.mode(), tree(machine.home)]).toEqual([
+        '# kept\n',
+        0o640,
+        ['.blaxel', '.blaxel/config.yaml'],
+      ])
+      expectNothingStaged(world)
+      expect(world.sandbox.blaxel.keys.size).toBe(0)
+    }
   })
 })
