@@ -3,9 +3,10 @@
  * after the other. Floor and action take turns, so that a busy machine slows both. Needs a shell with curl, tar and
  * sha256sum, and a machine with Linux for the memory.
  *
- *   npm run bench -- [--rounds 15] [--cli PATH] [--only WORDS]
+ *   npm run bench -- [--rounds 15] [--cli PATH] [--only WORDS] [--report]
  *
- * Prints a table, and writes docs/bench/bench.json and docs/bench/bench.svg where all cases were measured.
+ * Prints a table with the recorded ratios beside those of now. Without --only and --report it records them: it writes
+ * docs/bench/bench.json and docs/bench/bench.svg.
  */
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -34,6 +35,7 @@ interface Stage {
 }
 
 const ROOT = resolve(import.meta.dirname, '..')
+const FOLDER = join(ROOT, 'docs', 'bench')
 const VERSION = '9.9.2'
 const SECRET = `secret-${randomBytes(16).toString('hex')}`
 /** As large as a real archive, and as hard to compress as a program that is compressed already. */
@@ -45,7 +47,12 @@ curl -sf -H "authorization: Bearer $TOKEN" -H 'x-blaxel-workspace: acme' https:/
 const LOGIN = 'BL_API_KEY="$TOKEN" "$BL" login acme --skip-version-warning >/dev/null\n'
 
 const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '15' }, cli: { type: 'string' }, only: { type: 'string' } },
+  options: {
+    rounds: { type: 'string', default: '15' },
+    cli: { type: 'string' },
+    only: { type: 'string' },
+    report: { type: 'boolean' },
+  },
 })
 const rounds = Number(values.rounds)
 
@@ -297,26 +304,41 @@ function sizes(): { name: string; bytes: number; goal: number }[] {
   })
 }
 
+interface Recorded {
+  readonly measures: readonly { readonly name: string; readonly ratio: number }[]
+}
+
+/** The ratios of the last record; none where there is no record. */
+function recordedRatios(): Map<string, number> {
+  try {
+    const { measures } = JSON.parse(readFileSync(join(FOLDER, 'bench.json'), 'utf8')) as Recorded
+    return new Map(measures.map(({ name, ratio }) => [name, ratio]))
+  } catch {
+    return new Map()
+  }
+}
+
 function report(measures: readonly Measure[]): void {
+  const recorded = recordedRatios()
   const shown = measures.map(({ name, goal, unit, floor, action, spread }) => ({
     case: name,
     floor: `${floor.toFixed(0)} ${unit}`,
     action: `${action.toFixed(0)} ${unit} (${spread.map((edge) => edge.toFixed(0)).join('–')})`,
     ratio: (action / floor).toFixed(2),
+    recorded: recorded.get(name)?.toFixed(2) ?? '–',
     goal: `≤ ${goal}`,
   }))
   console.table(shown)
   for (const { name, bytes, goal } of sizes())
     console.log(`${name}: ${Math.round(bytes / 1000)} kB of scripts (goal ≤ ${goal / 1000} kB)`)
-  if (values.only !== undefined) return
-  const folder = join(ROOT, 'docs', 'bench')
-  mkdirSync(folder, { recursive: true })
+  if (values.only !== undefined || values.report === true) return
+  mkdirSync(FOLDER, { recursive: true })
   const ratios = measures.map((measure) => ({ ...measure, ratio: Number((measure.action / measure.floor).toFixed(3)) }))
   writeFileSync(
-    join(folder, 'bench.json'),
+    join(FOLDER, 'bench.json'),
     `${JSON.stringify({ rounds, measures: ratios, sizes: sizes() }, undefined, 2)}\n`,
   )
-  writeFileSync(join(folder, 'bench.svg'), chart(measures))
+  writeFileSync(join(FOLDER, 'bench.svg'), chart(measures))
 }
 
 /** One bar a case: the action's share of its floor, which is the line at 1. */

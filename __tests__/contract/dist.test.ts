@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
@@ -32,6 +33,27 @@ describe('dist, built once more', () => {
   })
 })
 
+interface Recorded {
+  readonly sizes: readonly { readonly name: string; readonly goal: number; readonly bytes: number }[]
+}
+
+describe('the scripts of a folder', () => {
+  const { sizes } = JSON.parse(readFileSync(join(root, 'docs', 'bench', 'bench.json'), 'utf8')) as Recorded
+
+  test.each([...sizes])('$name are as large as recorded, within 5 %', ({ name, goal, bytes }) => {
+    const now = scripts
+      .filter(([path]) => `dist/${path}`.startsWith(`${name}/`))
+      .reduce((sum, [, { length }]) => sum + length, 0)
+    expect(Math.abs(now - bytes) / bytes).toBeLessThan(0.05)
+    expect(now).toBeLessThanOrEqual(goal)
+  })
+
+  test('are recorded for every folder', () => {
+    const folders = [...dist.keys()].map((path) => `dist/${path.split('/')[0] ?? ''}`)
+    expect(sizes.map(({ name }) => name).sort()).toEqual([...new Set(folders)].sort())
+  })
+})
+
 test('holds the two entries that action.yml names', () => {
   expect([...dist.keys()]).toEqual(expect.arrayContaining(['setup/index.js', 'cleanup/index.js']))
 })
@@ -47,6 +69,11 @@ describe.each(scripts.map(([name, bytes]) => ({ name, code: bytes.toString() }))
   test('is minified', () => {
     // The line ends that are left are those of texts; as the bundler leaves it, a line has some 35 characters.
     expect((code.trimEnd().split('\n').length - 1) * 500).toBeLessThan(code.length)
+  })
+
+  test("imports none of Node's own modules, whose getters would be read", () => {
+    const imported = [...code.matchAll(/\b(?:from|import)\s*"([^"]+)"/g)].map(([, name = '']) => name)
+    expect(imported.filter((name) => isBuiltin(name))).toEqual([])
   })
 
   test('is without undici', () => {
