@@ -133,7 +133,7 @@ function installOnly(): Promise<Measure> {
     'warm: install only',
     1.4,
     () => shell(script),
-    () => action(stage.machine, { version: VERSION }),
+    () => action(stage.machine, { version: stage.inputs.version ?? VERSION, checksum: stage.inputs.checksum ?? '' }),
   )
 }
 

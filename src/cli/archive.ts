@@ -1,11 +1,12 @@
-import { createReadStream } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { closeSync, createReadStream, fchmodSync, openSync, writeFileSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { messageOf, SetupError } from '../base/errors.ts'
 import { excerpt } from '../base/redact.ts'
 
 const LARGEST_UNPACKED = 500_000_000
+/** Node's own 16 kB take a program of 30 MB through every step two thousand times. */
+const CHUNK_BYTES = 65_536
 
 /** One entry of an archive, of either format. */
 interface Entry {
@@ -67,8 +68,8 @@ function refuseStrange({ name, kind }: Entry): void {
 async function* tarEntries(archive: string): AsyncGenerator<Entry> {
   const { default: tar } = await import('tar-stream')
   const unpacking = tar.extract()
-  const compressed = createReadStream(archive)
-  const gunzip = createGunzip()
+  const compressed = createReadStream(archive, { highWaterMark: CHUNK_BYTES })
+  const gunzip = createGunzip({ chunkSize: CHUNK_BYTES })
   // pipe passes on no error: each of them ends the loop below.
   compressed.on('error', (error) => {
     unpacking.destroy(error)
@@ -110,17 +111,18 @@ async function consume(
   budget: { left: number },
   signal: AbortSignal,
 ): Promise<void> {
-  const handle = target === undefined ? undefined : await open(target, 'wx', 0o755)
+  const file = target === undefined ? undefined : openSync(target, 'wx', 0o755)
   try {
     for await (const chunk of content as AsyncIterable<Buffer>) {
       signal.throwIfAborted()
       budget.left -= chunk.length
       if (budget.left < 0) throw strange('is larger than 500 MB unpacked')
-      await handle?.writeFile(chunk)
+      // At once: to wait for each of them takes longer than to write it.
+      if (file !== undefined) writeFileSync(file, chunk)
     }
     // The umask may have taken bits away that other users of a shared tool cache need.
-    await handle?.chmod(0o755)
+    if (file !== undefined) fchmodSync(file, 0o755)
   } finally {
-    await handle?.close()
+    if (file !== undefined) closeSync(file)
   }
 }

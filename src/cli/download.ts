@@ -38,6 +38,8 @@ const DEADLINE_MS = 600_000
 const TRIES = 8
 const SILENCE_MS = 15_000
 const LONGEST_CHAIN = 5
+/** TLS comes in pieces of 16 kB, each of which would wait for a write of its own. */
+const WRITE_BYTES = 65_536
 
 /**
  * Stores what a URL gives, hashing it on the way: memory does not grow with its size. No credential is sent, so
@@ -137,6 +139,15 @@ async function store(
   const host = hostOf(wanted.url)
   const hash = createHash('sha256')
   let bytes = 0
+  let waiting: Buffer[] = []
+  let waitingBytes = 0
+  const flush = async () => {
+    const chunk = Buffer.concat(waiting, waitingBytes)
+    waiting = []
+    waitingBytes = 0
+    hash.update(chunk)
+    await handle.writeFile(chunk)
+  }
   const silence = setTimeout(
     () => message.destroy(new NetworkError('timeout', `${host} sent no byte for ${SILENCE_MS / 1000} s.`)),
     SILENCE_MS,
@@ -152,9 +163,11 @@ async function store(
           'It was not installed. Check what answers on the way: a proxy, or the mirror.',
         )
       }
-      hash.update(chunk)
-      await handle.writeFile(chunk)
+      waiting.push(chunk)
+      waitingBytes += chunk.length
+      if (waitingBytes >= WRITE_BYTES) await flush()
     }
+    await flush()
     return { kind: 'stored', sha256: hash.digest('hex'), bytes }
   } catch (error) {
     signal.throwIfAborted()
