@@ -1,24 +1,12 @@
 import { describe, expect, test } from '@jest/globals'
 import type { Job, StepResult } from '../../sandbox/job.ts'
 import type { Answer, RecordedRequest } from '../../sandbox/sandbox.ts'
+import { HOST, KEYS, requests } from './api-requests.ts'
 import { expectFailure, expectHidden, expectNoPart, expectNothingStaged, masksOf } from './failure.ts'
 import { API_KEY, CLIENT_ID, CLIENT_SECRET, credentials, inWorld, requestsTo, tree, type World } from './world.ts'
 
-const HOST = 'api.blaxel.ai'
-const KEYS = `/v0/service_accounts/${CLIENT_ID}/api_keys`
 const PRIOR = '# kept by hand\nworkspaces: []\n'
 
-/** The three requests on the way to a session, and the credential that makes the action send each. */
-const requests = {
-  token: { method: 'POST', path: '/v0/oauth/token', credential: credentials.oauth },
-  // `bl login` asks for the workspace, too.
-  workspace: {
-    method: 'GET',
-    path: '/v0/workspaces/acme',
-    credential: { ...credentials['api-key'], login: 'false' },
-  },
-  mint: { method: 'POST', path: KEYS, credential: credentials['service-account'] },
-} as const
 interface Request {
   readonly method: 'GET' | 'POST'
   readonly path: string

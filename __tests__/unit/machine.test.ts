@@ -22,9 +22,9 @@ beforeAll(() => {
     GITHUB_STATE: file,
     GITHUB_PATH: file,
     HOME: '/home/runner',
-    RUNNER_TEMP: '/work/_temp',
+    RUNNER_TEMP: '/home/runner/work/_temp',
     RUNNER_TOOL_CACHE: '/opt/tools',
-    GITHUB_WORKSPACE: '/work/app',
+    GITHUB_WORKSPACE: '/home/runner/work/app/app',
     RUNNER_ENVIRONMENT: 'github-hosted',
   }
 })
@@ -38,9 +38,9 @@ describe('a machine', () => {
   test('is what the runner says of it', () => {
     expect(machine()).toEqual({
       home: '/home/runner',
-      temp: '/work/_temp',
+      temp: '/home/runner/work/_temp',
       toolCache: '/opt/tools',
-      checkout: '/work/app',
+      checkout: '/home/runner/work/app/app',
       isSelfHosted: false,
       childEnv: { DO_NOT_TRACK: '1' },
     })

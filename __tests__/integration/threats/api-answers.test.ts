@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { readFileSync } from 'node:fs'
 import type { StepResult } from '../../../sandbox/job.ts'
 import type { Answer, CliFaults, RecordedRequest } from '../../../sandbox/sandbox.ts'
+import { HOST, requests } from '../api-requests.ts'
 import { expectFailure, expectHidden, expectNoPart, expectNothingStaged } from '../failure.ts'
 import {
   API_KEY,
@@ -16,8 +17,6 @@ import {
 } from '../world.ts'
 import { hurried } from './preload.ts'
 
-const HOST = 'api.blaxel.ai'
-const KEYS = `/v0/service_accounts/${CLIENT_ID}/api_keys`
 const PAIR = Buffer.from(`${CLIENT_ID}:${CLIENT_SECRET}`).toString('base64')
 const LONGEST_TEST = 300_000
 const isLong = process.env.LONG === '1'
@@ -28,16 +27,6 @@ beforeEach(async () => {
 })
 afterEach(() => world.close())
 
-const requests = {
-  token: { method: 'POST', path: '/v0/oauth/token', credential: credentials.oauth },
-  // `bl login` asks for the workspace, too.
-  workspace: {
-    method: 'GET',
-    path: '/v0/workspaces/acme',
-    credential: { ...credentials['api-key'], login: 'false' },
-  },
-  mint: { method: 'POST', path: KEYS, credential: credentials['service-account'] },
-} as const
 type Request = keyof typeof requests
 const names = Object.keys(requests) as Request[]
 
