@@ -154,7 +154,7 @@ describe('what a step prints', () => {
 describe('how a step ends', () => {
   test('a cancelled step gets a SIGINT, and its post still runs', async () => {
     machine = await machineWith(
-      "console.log('ready'); process.on('SIGINT', () => process.exit(7)); setInterval(() => {}, 1000)",
+      "process.on('SIGINT', () => process.exit(7)); console.log('ready'); setInterval(() => {}, 1000)",
       "console.log('post')",
     )
     const job = machine.job()
