@@ -15,13 +15,13 @@ module.exports = {
     layer('blaxel-knows-base-only', '^src/blaxel/', '^src/(?!base/|blaxel/)'),
     layer('cli-knows-blaxel-and-base', '^src/cli/', '^src/(?!base/|blaxel/|cli/)'),
     layer('github-knows-no-story', '^src/github/', '^src/[^/]+\\.ts$'),
-    layer('stories-know-no-entry', '^src/(main|post|state|hand-over)\\.ts$', '^src/(setup|cleanup)\\.ts$'),
+    layer('stories-know-no-entry', '^src/(main|post|state|hand-over)\\.ts$', '^src/(setup|main-step|cleanup)\\.ts$'),
     layer('the-product-knows-no-sandbox', '^src/', '^(sandbox|scripts|__tests__)/'),
     layer('the-sandbox-knows-no-product', '^sandbox/', '^src/'),
     {
       name: 'only-github-knows-the-toolkit-core',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(github/|setup\\.ts|cleanup\\.ts)' },
+      from: { path: '^src/', pathNot: '^src/(github/|main-step\\.ts|cleanup\\.ts)' },
       to: { path: '@actions/core' },
     },
     {

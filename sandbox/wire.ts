@@ -32,7 +32,8 @@ export type Answer =
   | { readonly kind: 'hang' }
   | { readonly kind: 'truncate'; readonly bytes: number }
   | { readonly kind: 'stall'; readonly bytes: number }
-  | { readonly kind: 'delay'; readonly ms: number }
+  /** Late, and where a rate is given no faster than that. */
+  | { readonly kind: 'delay'; readonly ms: number; readonly bytesPerMs?: number }
   | { readonly kind: 'endless'; readonly status?: number }
   | { readonly kind: 'handle'; readonly handle: Handler }
 
@@ -144,8 +145,7 @@ async function instead(exchange: Exchange, answer: Answer): Promise<void> {
     case 'handle':
       return normally({ ...exchange, handler: answer.handle })
     case 'delay':
-      await sleep(answer.ms, undefined, { ref: false })
-      return normally(exchange)
+      return late(exchange, answer)
     case 'reset':
       response.socket?.destroy()
       return
@@ -178,6 +178,27 @@ async function cutShort({ request, response, handler }: Exchange, bytes: number,
   response.write(body.subarray(0, bytes), () => {
     if (close) response.socket?.destroy()
   })
+}
+
+async function late(exchange: Exchange, answer: Extract<Answer, { kind: 'delay' }>): Promise<void> {
+  await sleep(answer.ms, undefined, { ref: false })
+  return answer.bytesPerMs === undefined ? normally(exchange) : trickle(exchange, answer.bytesPerMs)
+}
+
+/** Sends the body no faster than a network of this rate would bring it. */
+async function trickle({ request, response, handler }: Exchange, bytesPerMs: number): Promise<void> {
+  const reply = await handler(request)
+  const { headers, body } = encoded(reply)
+  request.status = reply.status
+  response.writeHead(reply.status, headers)
+  const began = performance.now()
+  for (let sent = 0; sent < body.length && !response.destroyed;) {
+    const due = Math.min(body.length, Math.floor((performance.now() - began) * bytesPerMs))
+    response.write(body.subarray(sent, due))
+    sent = due
+    await sleep(5, undefined, { ref: false })
+  }
+  response.end()
 }
 
 function encoded(reply: Reply): { headers: Record<string, string>; body: Buffer } {

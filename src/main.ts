@@ -13,6 +13,7 @@ import { hashSecret, secretOf } from './blaxel/credential.ts'
 import { configPath, enter, isLoggedIn } from './blaxel/login-ledger.ts'
 import { checkWorkspace, openSession, type Session } from './blaxel/session.ts'
 import { login } from './cli/bl.ts'
+import type { HeadStart } from './cli/head-start.ts'
 import { install, type Installation } from './cli/install.ts'
 import type { Platform } from './cli/platform.ts'
 import { stagingDirectory } from './cli/tool-cache.ts'
@@ -35,6 +36,7 @@ export interface MainEdges extends HandOverEdges {
   readonly platform: Platform
   readonly http: Http
   readonly run: Run
+  readonly headStart: HeadStart | undefined
   /** Random, 32 hex digits: the name of this use. */
   readonly use: string
   readonly signal: AbortSignal
@@ -129,7 +131,7 @@ function checkoutWarning(setting: CheckoutSetting): string {
 }
 
 async function installCli(inputs: Inputs, state: State, edges: MainEdges, signal: AbortSignal): Promise<Installation> {
-  const { runner, machine, platform, http, run } = edges
+  const { runner, machine, platform, http, run, headStart } = edges
   const began = process.uptime()
   const installation = await install(
     inputs.version,
@@ -137,6 +139,7 @@ async function installCli(inputs: Inputs, state: State, edges: MainEdges, signal
     {
       http,
       run,
+      headStart,
       platform,
       source: inputs.releases,
       debug: runner.debug,

@@ -1,74 +1,16 @@
-import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { getInput } from '@actions/core'
-import { explained, SetupError } from './base/errors.ts'
-import { createHttp } from './base/http.ts'
+import { SetupError } from './base/errors.ts'
 import { run } from './base/process.ts'
-import { platformFor } from './cli/platform.ts'
-import { beginStep, endStep } from './github/step.ts'
-import { readCheckoutFile } from './github/checkout.ts'
-import { cleanEnvironment } from './github/environment.ts'
-import { runOrigin } from './github/event.ts'
-import { readInputs } from './github/inputs.ts'
-import { proxyPasswords, readMachine } from './github/machine.ts'
-import { createRunner, type Runner } from './github/runner.ts'
-import { discardScratch, main } from './main.ts'
+import { beginVersion } from './cli/head-start.ts'
+import { childEnvironment } from './github/machine.ts'
 
-/** After a cancel the runner waits 7.5 s before it asks again: what is left then is for the post step. */
-const CANCEL_GRACE_MS = 5_000
-
-const runner = createRunner()
 const cancel = new AbortController()
-beginStep((error) => {
-  runner.fail(error)
-  return 1
-})
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
     cancel.abort(new SetupError(`The step was cancelled (${signal}).`, 'What it had begun is undone by the post step.'))
-    setTimeout(() => {
-      runner.fail(cancel.signal.reason)
-      endStep(1)
-    }, CANCEL_GRACE_MS)
   })
 }
-endStep(await setup(runner, cancel.signal))
-
-async function setup(runner: Runner, signal: AbortSignal): Promise<number> {
-  const use = randomBytes(16).toString('hex')
-  try {
-    const ambient = { ...process.env }
-    for (const password of proxyPasswords(ambient)) runner.redact(password)
-    const machine = readMachine(ambient, process.platform)
-    const inputs = readInputs({
-      get: getInput,
-      env: ambient,
-      hide: runner.hide,
-      redact: runner.redact,
-      runOrigin: () =>
-        runOrigin(ambient.GITHUB_EVENT_NAME ?? '', ambient.GITHUB_ACTOR ?? '', readEvent(ambient.GITHUB_EVENT_PATH)),
-      readCheckoutFile: (path) => readCheckoutFile(machine.checkout, path),
-      isSelfHosted: machine.isSelfHosted,
-    })
-    for (const warning of cleanEnvironment(process.env)) runner.warning(warning)
-    const platform = platformFor(process.platform, process.arch)
-    const http = createHttp('setup-bl', runner.debug)
-    try {
-      await main(inputs, { runner, machine, platform, http, run, use, ambient, signal })
-    } finally {
-      discardScratch(machine, use)
-    }
-    return 0
-  } catch (error) {
-    runner.fail(explained(error))
-    return 1
-  }
-}
-
-function readEvent(path: string | undefined): unknown {
-  try {
-    return JSON.parse(readFileSync(path ?? '', 'utf8'))
-  } catch {
-    return undefined // it only makes a message more precise
-  }
-}
+const { env, platform: os, arch } = process
+const headStart = beginVersion({ run, env, childEnv: childEnvironment(env, os), os, arch })
+// All the rest loads while `bl version` runs.
+const { mainStep } = await import('./main-step.ts')
+await mainStep(headStart, cancel.signal)

@@ -1,11 +1,12 @@
 import { describe, expect, test } from '@jest/globals'
+import { existsSync } from 'node:fs'
 import { chmod, lstat, mkdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { packageCli } from '../../sandbox/cli/package.ts'
 import type { Machine } from '../../sandbox/machine.ts'
 import type { CliFaults, Sandbox } from '../../sandbox/sandbox.ts'
 import { expectFailure, expectHidden, expectNoPart, expectNothingStaged } from './failure.ts'
-import { API_KEY, CLIENT_SECRET, credentials, inWorld, requestsTo, tree, type World } from './world.ts'
+import { API_KEY, CLIENT_SECRET, credentials, inWorld, isAlive, requestsTo, tree, type World } from './world.ts'
 
 const SUM = /[0-9a-f]{64}/
 const WRONG = 'ab'.repeat(32)
@@ -136,6 +137,49 @@ describe('with a cached entry', () => {
       expect(step.outputs).toMatchObject({ version: '9.9.2', 'cache-hit': 'true' })
       expect(asked(sandbox)).toHaveLength(before + 1)
       expect(requestsTo(sandbox, 'github.com').at(-1)).toBe('GET /blaxel-ai/toolkit/releases/latest')
+    }),
+  )
+
+  test.concurrent('it is run once, before the inputs are read, in a HOME that is not there and stays so', () =>
+    inWorld(async ({ sandbox, machine }) => {
+      await machine.job().uses({ with: { version: '9.9.2' } })
+      const [before, runs] = [tree(machine.toolCache), sandbox.github.invocations().length]
+      const step = await machine.job().uses({
+        with: { version: '9.9.2', workspace: 'acme', ...credentials.oauth },
+        env: { SECRET_OF_THE_JOB: 'none-of-its-business' },
+      })
+      expect(step.exitCode).toBe(0)
+      const [version, login, ...more] = sandbox.github.invocations().slice(runs)
+      expect([version?.argv[0], login?.argv[0], more]).toEqual(['version', 'login', []])
+      expect(Object.keys(version?.env ?? {}).filter((name) => /SECRET|INPUT|BL_|TOKEN/.test(name))).toEqual([])
+      expect(existsSync(version?.env.HOME ?? '/')).toBe(false)
+      expect(tree(machine.toolCache)).toEqual(before)
+    }),
+  )
+
+  test.concurrent('a run that has begun does not outlive bad inputs', () =>
+    inWorld(async ({ sandbox, machine }) => {
+      sandbox.github.publish({ version: '9.9.5', faults: { versionSleepMs: 8_000 } })
+      expect((await machine.job().uses({ with: { version: '9.9.5' } })).exitCode).toBe(0)
+      const runs = sandbox.github.invocations().length
+      const step = await machine.job().uses({ with: { version: '9.9.5', login: 'perhaps' } })
+      expectFailure(step, ["The input login is 'perhaps'"])
+      // Time enough to write down that it runs, and not enough to end by itself.
+      await new Promise((resolve) => setTimeout(resolve, 2_000))
+      const begun = sandbox.github.invocations().slice(runs)
+      expect(begun.filter(({ pid }) => isAlive(pid))).toEqual([])
+    }),
+  )
+
+  test.concurrent('what may not be run is not run early either', () =>
+    inWorld(async ({ sandbox, machine }) => {
+      await machine.job().uses({ with: { version: '9.9.2' } })
+      const runs = sandbox.github.invocations().length
+      const step = await machine.job().uses({ with: { version: '9.9.2', checksum: WRONG } })
+      expect(step.exitCode).toBe(1)
+      await rm(entryOf(machine).marker)
+      expect((await machine.job().uses({ with: { version: '9.9.2', deploy: 'true' } })).exitCode).toBe(1)
+      expect(sandbox.github.invocations()).toHaveLength(runs)
     }),
   )
 

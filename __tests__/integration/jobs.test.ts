@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { API_KEY, CLIENT_ID, credentials, openWorld, requestsTo, tree, visible, type World } from './world.ts'
+import { API_KEY, CLIENT_ID, credentials, openWorld, requestsTo, tree, visible, type World, isAlive } from './world.ts'
 
 const PRIOR = `# kept by hand
 context: {workspace: personal}   # mine
@@ -267,14 +267,5 @@ async function loginStarted({ sandbox }: World): Promise<number> {
     const login = sandbox.github.invocations().find(({ argv }) => argv[0] === 'login')
     if (login) return login.pid
     await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
   }
 }

@@ -1,4 +1,4 @@
-import { lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import type { StepResult } from '../../sandbox/job.ts'
@@ -101,4 +101,15 @@ export function visible({ raw }: StepResult): string {
 /** The requests to one host, as `METHOD /path`. */
 export function requestsTo(sandbox: Sandbox, host: string): string[] {
   return sandbox.requests.filter((request) => request.host === host).map(({ method, path }) => `${method} ${path}`)
+}
+
+/** Whether a process runs. What was killed and is waited for by nobody keeps its number, as a zombie. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch {
+    return false
+  }
+  const status = `/proc/${pid}/stat`
+  return !existsSync(status) || !/^\d+ \(.*\) Z/.test(readFileSync(status, 'utf8'))
 }

@@ -1,13 +1,14 @@
 import './realm.ts'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { tarGz, zip, type Entry } from '../../sandbox/archive.ts'
 import { SetupError } from '../../src/base/errors.ts'
-import { unpackProgram } from '../../src/cli/archive.ts'
+import { beginUnpacking } from '../../src/cli/archive.ts'
 import { holdsAsync, rejectionOf } from './property.ts'
 
 const PROGRAM = Buffer.from('#!/bin/sh\necho "Version: 9.9.2"\n'.repeat(40))
@@ -29,10 +30,15 @@ afterEach(() => {
   rmSync(root, { recursive: true, force: true })
 })
 
-async function unpack(bytes: Buffer, format: Format, signal = new AbortController().signal): Promise<void> {
+async function unpack(
+  bytes: Buffer,
+  format: Format,
+  { signal = new AbortController().signal, pieceBytes = 1000, to = target } = {},
+): Promise<void> {
   const archive = join(root, `archive.${format}`)
-  writeFileSync(archive, bytes)
-  await unpackProgram(archive, 'blaxel', target, signal)
+  const unpacking = beginUnpacking({ archive, program: 'blaxel', target: to }, signal)
+  for (let at = 0; at < bytes.length; at += pieceBytes) await unpacking.write(bytes.subarray(at, at + pieceBytes))
+  await unpacking.finish()
 }
 
 /** The first header of a .tar.gz, changed. */
@@ -65,7 +71,7 @@ describe.each(both)('a .%s', (format) => {
     }
     expect(readFileSync(target)).toEqual(PROGRAM)
     expect(statSync(target).mode & 0o777).toBe(0o755)
-    expect(readdirSync(root).sort()).toEqual([`archive.${format}`, 'unpacked'])
+    expect(readdirSync(root).sort()).toEqual(format === 'zip' ? ['archive.zip', 'unpacked'] : ['unpacked'])
   })
 
   test('gives a program that is empty, or large', async () => {
@@ -148,7 +154,7 @@ describe.each(both)('a .%s', (format) => {
 
   test('is given up with the reason of the signal', async () => {
     const reason = new Error('cancelled')
-    expect(await rejectionOf(unpack(archive(blaxel), format, AbortSignal.abort(reason)))).toBe(reason)
+    expect(await rejectionOf(unpack(archive(blaxel), format, { signal: AbortSignal.abort(reason) }))).toBe(reason)
     expect(existsSync(target)).toBe(false)
   })
 
@@ -158,9 +164,47 @@ describe.each(both)('a .%s', (format) => {
     expect(readFileSync(target, 'utf8')).toBe('mine')
   })
 
-  test('that does not exist is an error of the disk', async () => {
-    const missing = unpackProgram(join(root, `none.${format}`), 'blaxel', target, new AbortController().signal)
-    expect(await rejectionOf(missing)).toMatchObject({ code: 'ENOENT' })
+  test('that has no place on the disk is an error of the disk', async () => {
+    const to = join(root, 'missing', 'unpacked')
+    expect(await rejectionOf(unpack(archive(blaxel), format, { to }))).toMatchObject({ code: 'ENOENT' })
+  })
+
+  test('may arrive in pieces of any size', async () => {
+    const whole = archive(license, blaxel, readme)
+    await holdsAsync(
+      fc.asyncProperty(fc.integer({ min: 1, max: whole.length }), async (pieceBytes) => {
+        rmSync(target, { force: true })
+        await unpack(whole, format, { pieceBytes })
+        expect(readFileSync(target)).toEqual(PROGRAM)
+      }),
+    )
+  })
+
+  test('that is discarded at any point leaves nothing', async () => {
+    const whole = archive(license, { ...blaxel, content: randomBytes(300_000) }, readme)
+    await holdsAsync(
+      fc.asyncProperty(fc.nat({ max: whole.length }), fc.integer({ min: 3000, max: 100_000 }), async (end, pieceBytes) => {
+        const unpacking = beginUnpacking(
+          { archive: join(root, `archive.${format}`), program: 'blaxel', target },
+          new AbortController().signal,
+        )
+        for (let at = 0; at < end; at += pieceBytes) {
+          await unpacking.write(whole.subarray(at, Math.min(end, at + pieceBytes)))
+        }
+        await unpacking.discard()
+        expect(readdirSync(root)).toEqual([])
+      }),
+    )
+  })
+
+  test('takes all its pieces, however early the first fault was', async () => {
+    const bytes = Buffer.concat([archive(blaxel).subarray(0, 20), randomBytes(500_000)])
+    const unpacking = beginUnpacking(
+      { archive: join(root, `archive.${format}`), program: 'blaxel', target },
+      new AbortController().signal,
+    )
+    for (let at = 0; at < bytes.length; at += 5000) await unpacking.write(bytes.subarray(at, at + 5000))
+    expect(await rejectionOf(unpacking.finish())).toBeInstanceOf(SetupError)
   })
 })
 

@@ -1,12 +1,16 @@
-import { closeSync, createReadStream, fchmodSync, openSync, writeFileSync } from 'node:fs'
+import { closeSync, fchmodSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import type { Readable } from 'node:stream'
-import { createGunzip } from 'node:zlib'
+import { createGunzip, type Gunzip } from 'node:zlib'
 import { messageOf, SetupError } from '../base/errors.ts'
 import { excerpt } from '../base/redact.ts'
 
 const LARGEST_UNPACKED = 500_000_000
-/** Node's own 16 kB take a program of 30 MB through every step two thousand times. */
-const CHUNK_BYTES = 65_536
+const GUNZIP = {
+  /** Node's own 16 kB take a program of 30 MB through every step two thousand times; more than this takes memory alone. */
+  chunkSize: 262_144,
+  /** So much may wait to be unpacked while more arrives. */
+  writableHighWaterMark: 524_288,
+}
 
 /** One entry of an archive, of either format. */
 interface Entry {
@@ -15,16 +19,85 @@ interface Entry {
   readonly content: () => Promise<Readable>
 }
 
-/**
- * Takes one program out of an archive, in-process and entry by entry, and writes nothing else.
- * @param archive path of a verified `.tar.gz` or `.zip`
- * @param program name of the one member that is wanted
- * @param target path of the executable to write; it must not exist
- * @throws SetupError where the archive is damaged, holds an entry that no release has (a link, a device, a path that
- * leads outside), is larger than 500 MB unpacked, or does not hold the program exactly once
- */
-export async function unpackProgram(
-  archive: string,
+/** An archive that is being unpacked while it arrives. */
+export interface Unpacking {
+  /** Takes the next piece. After a fault the rest is ignored: whether these are the right bytes is for others to judge first. */
+  readonly write: (piece: Buffer) => Promise<void>
+  /**
+   * All was written, and is what it should be.
+   * @throws SetupError where the archive is damaged, holds an entry that no release has (a link, a device, a path that
+   * leads outside), is larger than 500 MB unpacked, or does not hold the program exactly once
+   */
+  readonly finish: () => Promise<void>
+  /** Removes what was written. */
+  readonly discard: () => Promise<void>
+}
+
+export interface UnpackingTo {
+  /** Path of the archive, whose name says which format it has; it is written where the format can't be read in one go. */
+  readonly archive: string
+  /** Name of the one member that is wanted; nothing else is written. */
+  readonly program: string
+  /** Path of the executable to write; it must not exist. */
+  readonly target: string
+}
+
+/** Takes one program out of a `.tar.gz` or `.zip`, in-process and entry by entry. */
+export function beginUnpacking(to: UnpackingTo, signal: AbortSignal): Unpacking {
+  return to.archive.endsWith('.zip') ? unpackingZip(to, signal) : unpackingTar(to, signal)
+}
+
+function unpackingTar({ program, target }: UnpackingTo, signal: AbortSignal): Unpacking {
+  const gunzip = createGunzip(GUNZIP)
+  gunzip.on('error', () => undefined) // `finish` throws it
+  const unpacked = unpackProgram(tarEntries(gunzip), program, target, signal)
+  const ended = unpacked.catch(() => undefined)
+  return {
+    write: async (piece) => {
+      if (gunzip.destroyed || gunzip.write(piece)) return
+      // A stream that is destroyed does not drain any more.
+      await Promise.race([new Promise((done) => gunzip.once('drain', done)), ended])
+    },
+    finish: () => {
+      gunzip.end()
+      return unpacked
+    },
+    discard: async () => {
+      gunzip.destroy(new Error('It was not wanted any more.'))
+      await ended
+      rmSync(target, { force: true })
+    },
+  }
+}
+
+/** A zip is read from its end. */
+function unpackingZip({ archive, program, target }: UnpackingTo, signal: AbortSignal): Unpacking {
+  const file = openSync(archive, 'w', 0o600)
+  let isOpen = true
+  const close = () => {
+    if (isOpen) closeSync(file)
+    isOpen = false
+  }
+  return {
+    write: (piece) => {
+      writeFileSync(file, piece)
+      return Promise.resolve()
+    },
+    finish: () => {
+      close()
+      return unpackProgram(zipEntries(archive), program, target, signal)
+    },
+    discard: () => {
+      close()
+      rmSync(archive, { force: true })
+      rmSync(target, { force: true })
+      return Promise.resolve()
+    },
+  }
+}
+
+async function unpackProgram(
+  entries: AsyncIterable<Entry>,
   program: string,
   target: string,
   signal: AbortSignal,
@@ -32,7 +105,7 @@ export async function unpackProgram(
   const budget = { left: LARGEST_UNPACKED }
   let found = 0
   try {
-    for await (const entry of archive.endsWith('.zip') ? zipEntries(archive) : tarEntries(archive)) {
+    for await (const entry of entries) {
       signal.throwIfAborted()
       refuseStrange(entry)
       const isProgram = entry.kind === 'file' && entry.name.replace(/^\.\//, '') === program
@@ -65,27 +138,22 @@ function refuseStrange({ name, kind }: Entry): void {
   if (kind === 'other') throw strange(`holds '${excerpt(name)}', which is neither a file nor a directory`)
 }
 
-async function* tarEntries(archive: string): AsyncGenerator<Entry> {
-  const { default: tar } = await import('tar-stream')
-  const unpacking = tar.extract()
-  const compressed = createReadStream(archive, { highWaterMark: CHUNK_BYTES })
-  const gunzip = createGunzip({ chunkSize: CHUNK_BYTES })
-  // pipe passes on no error: each of them ends the loop below.
-  compressed.on('error', (error) => {
-    unpacking.destroy(error)
-  })
-  gunzip.on('error', (error) => {
-    unpacking.destroy(error)
-  })
-  compressed.pipe(gunzip).pipe(unpacking)
+async function* tarEntries(gunzip: Gunzip): AsyncGenerator<Entry> {
   try {
+    const { default: tar } = await import('tar-stream')
+    const unpacking = tar.extract()
+    // pipe passes on no error: it ends the loop below.
+    if (gunzip.errored) throw gunzip.errored
+    gunzip.on('error', (error) => {
+      unpacking.destroy(error)
+    })
+    gunzip.pipe(unpacking)
     for await (const entry of unpacking) {
       const { name, type } = entry.header
       const kind = type === 'file' || type === 'contiguous-file' ? 'file' : type === 'directory' ? 'directory' : 'other'
       yield { name, kind, content: () => Promise.resolve(entry as unknown as Readable) }
     }
   } finally {
-    compressed.destroy()
     gunzip.destroy()
   }
 }

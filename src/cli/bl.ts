@@ -2,10 +2,9 @@ import { closeSync, mkdirSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { SetupError, messageOf } from '../base/errors.ts'
 import { discardDirectory } from '../base/files.ts'
-import type { Outcome, Run } from '../base/process.ts'
+import type { Command, Outcome, Run } from '../base/process.ts'
 import { excerpt } from '../base/redact.ts'
 import type { LoginEntry } from '../blaxel/config-text.ts'
-import { mentionsVersion } from './version.ts'
 
 /** What a call of `bl` needs from the outside. */
 export interface BlEdges {
@@ -52,17 +51,19 @@ export async function checkVersion(
 ): Promise<VersionCheck> {
   if (!isProgram(file)) return { kind: 'unusable', why: 'it is no program' }
   const outcome = await inPrivateHome(edges, (home) =>
-    edges.run(
-      {
-        file,
-        args: ['version', QUIET],
-        env: { ...edges.childEnv, ...homeVariables(home) },
-        cwd: home,
-        timeoutMs: VERSION_TIMEOUT_MS,
-      },
-      signal,
-    ),
+    edges.run(versionCommand(file, edges.childEnv, home, home), signal),
   )
+  return judgeVersion(outcome, version)
+}
+
+/** How `bl version` is run. @param home its HOME, which it only reads */
+export function versionCommand(file: string, childEnv: BlEdges['childEnv'], home: string, cwd: string): Command {
+  const env = { ...childEnv, ...homeVariables(home) }
+  return { file, args: ['version', QUIET], env, cwd, timeoutMs: VERSION_TIMEOUT_MS }
+}
+
+/** What the end of `bl version` says of the program. */
+export function judgeVersion(outcome: Outcome, version: string): VersionCheck {
   if (outcome.kind === 'timed-out') return { kind: 'timed-out' }
   if (outcome.kind !== 'exited' || outcome.code !== 0) return { kind: 'unusable', why: describe(outcome) }
   if (!mentionsVersion(outcome.stdout, version)) {
@@ -92,8 +93,7 @@ export async function login(
     }
     const args = ['login', request.workspace, QUIET]
     const running = edges.run({ file, args, env, cwd: home, timeoutMs: LOGIN_TIMEOUT_MS }, signal)
-    // What reads YAML is loaded while bl is busy.
-    const [outcome, { findLogin }] = await Promise.all([running, import('../blaxel/config-text.ts')])
+    const [outcome, { findLogin }] = await Promise.all([running, warmReader()])
     if (outcome.kind === 'timed-out') {
       throw new SetupError(
         `'bl login ${request.workspace}' did not end within ${LOGIN_TIMEOUT_MS / 1000} s and was killed.`,
@@ -110,11 +110,23 @@ export async function login(
   })
 }
 
+/** Whether a program's output names exactly this version: `0.1.10` is not in `Version: 0.1.108`. */
+export function mentionsVersion(output: string, version: string): boolean {
+  return output.split(/[\s,;()]+/).some((word) => word === version || word === `v${version}`)
+}
+
+/** What reads YAML is loaded while bl is busy, and has read a little by then: the first time takes the longest. */
+async function warmReader() {
+  const reader = await import('../blaxel/config-text.ts')
+  reader.findLogin('workspaces:\n  - name: any\n    credentials:\n      apiKey: any\n', 'any')
+  return reader
+}
+
 /**
  * Whether a file begins as a program does: ELF, Mach-O, PE, or a script with its interpreter. Anything else would be
  * handed to /bin/sh by the C library (execvp(3), ENOEXEC).
  */
-function isProgram(file: string): boolean {
+export function isProgram(file: string): boolean {
   try {
     const opened = openSync(file, 'r')
     try {

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { open, type FileHandle } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { addAbortSignal } from 'node:stream'
 import { withDeadline } from '../base/deadline.ts'
@@ -17,13 +16,20 @@ import { retry } from '../base/retry.ts'
 import { isTrustworthyUrl } from '../base/url.ts'
 import { RELEASE_BUSY_SPREAD_MS, unreachable } from './release.ts'
 
-export type Download =
-  { readonly kind: 'stored'; readonly sha256: string; readonly bytes: number } | { readonly kind: 'not-found' }
+/** Where the bytes go, piece by piece. */
+export interface Sink {
+  readonly write: (piece: Buffer) => Promise<void>
+  /** They were not whole: the next try begins anew. */
+  readonly discard: () => Promise<void>
+}
 
-export interface Wanted {
+export type Download<S extends Sink> =
+  { readonly kind: 'downloaded'; readonly sha256: string; readonly sink: S } | { readonly kind: 'not-found' }
+
+export interface Wanted<S extends Sink> {
   readonly url: string
-  /** Where to store it; an existing file is overwritten. */
-  readonly file: string
+  /** Makes the sink of a try. */
+  readonly begin: () => S
   /** More bytes than this are refused. */
   readonly largest: number
 }
@@ -38,15 +44,19 @@ const DEADLINE_MS = 600_000
 const TRIES = 8
 const SILENCE_MS = 15_000
 const LONGEST_CHAIN = 5
-/** TLS comes in pieces of 16 kB, each of which would wait for a write of its own. */
-const WRITE_BYTES = 65_536
+/** TLS comes in pieces of 16 kB, each of which would be hashed and handed on by itself. */
+const PIECE_BYTES = 65_536
 
 /**
- * Stores what a URL gives, hashing it on the way: memory does not grow with its size. No credential is sent, so
+ * Hands on what a URL gives, hashing it on the way: memory does not grow with its size. No credential is sent, so
  * redirects are followed, over https alone.
  * @throws SetupError where it can't be had within 10 minutes, is too large, or the server keeps silent
  */
-export async function download(wanted: Wanted, edges: DownloadEdges, parent: AbortSignal): Promise<Download> {
+export async function download<S extends Sink>(
+  wanted: Wanted<S>,
+  edges: DownloadEdges,
+  parent: AbortSignal,
+): Promise<Download<S>> {
   const { url } = wanted
   const expired = () =>
     new SetupError(`The download of ${url} was not done after 10 minutes, all tries together.`, 'Run the job again.')
@@ -57,7 +67,7 @@ export async function download(wanted: Wanted, edges: DownloadEdges, parent: Abo
   try {
     return await withDeadline(parent, DEADLINE_MS, expired, (signal) =>
       retry({ judge: judgeRequest, busySpreadMs: RELEASE_BUSY_SPREAD_MS, endsAt, tries: TRIES, signal, onRetry }, () =>
-        storeOnce(wanted, edges.http, signal),
+        downloadOnce(wanted, edges.http, signal),
       ),
     )
   } catch (error) {
@@ -75,7 +85,7 @@ export async function download(wanted: Wanted, edges: DownloadEdges, parent: Abo
   }
 }
 
-async function storeOnce(wanted: Wanted, http: Http, signal: AbortSignal): Promise<Download> {
+async function downloadOnce<S extends Sink>(wanted: Wanted<S>, http: Http, signal: AbortSignal): Promise<Download<S>> {
   const message = await openFollowing(wanted.url, http, signal)
   try {
     if (message.statusCode === 404) return { kind: 'not-found' }
@@ -85,11 +95,12 @@ async function storeOnce(wanted: Wanted, http: Http, signal: AbortSignal): Promi
         'Check what answers on the way: a proxy, or the mirror. Then run the job again.',
       )
     }
-    const handle = await open(wanted.file, 'w', 0o600)
+    const sink = wanted.begin()
     try {
-      return await store(message, handle, wanted, signal)
-    } finally {
-      await handle.close()
+      return { kind: 'downloaded', sha256: await drain(message, sink, wanted, signal), sink }
+    } catch (error) {
+      await sink.discard()
+      throw error
     }
   } finally {
     message.destroy()
@@ -130,23 +141,24 @@ function openWithin(url: string, http: Http, parent: AbortSignal): Promise<Incom
   return withDeadline(parent, SILENCE_MS, silent, (signal) => http.open({ method: 'GET', url }, signal))
 }
 
-async function store(
+/** Hands all of a body on. @returns its SHA-256 in hex */
+async function drain(
   message: IncomingMessage,
-  handle: FileHandle,
-  wanted: Wanted,
+  sink: Sink,
+  wanted: Pick<Wanted<Sink>, 'url' | 'largest'>,
   signal: AbortSignal,
-): Promise<Download> {
+): Promise<string> {
   const host = hostOf(wanted.url)
   const hash = createHash('sha256')
   let bytes = 0
   let waiting: Buffer[] = []
   let waitingBytes = 0
   const flush = async () => {
-    const chunk = Buffer.concat(waiting, waitingBytes)
+    const piece = Buffer.concat(waiting, waitingBytes)
     waiting = []
     waitingBytes = 0
-    hash.update(chunk)
-    await handle.writeFile(chunk)
+    hash.update(piece)
+    await sink.write(piece)
   }
   const silence = setTimeout(
     () => message.destroy(new NetworkError('timeout', `${host} sent no byte for ${SILENCE_MS / 1000} s.`)),
@@ -165,10 +177,10 @@ async function store(
       }
       waiting.push(chunk)
       waitingBytes += chunk.length
-      if (waitingBytes >= WRITE_BYTES) await flush()
+      if (waitingBytes >= PIECE_BYTES) await flush()
     }
     await flush()
-    return { kind: 'stored', sha256: hash.digest('hex'), bytes }
+    return hash.digest('hex')
   } catch (error) {
     signal.throwIfAborted()
     throw asDownloadError(error, host)

@@ -1,12 +1,12 @@
-import { copyFile, mkdir, readFile, rm, symlink } from 'node:fs/promises'
+import { copyFile, mkdir, rm, symlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { SetupError } from '../base/errors.ts'
 import { together } from '../base/together.ts'
-import { unpackProgram } from './archive.ts'
+import { beginUnpacking } from './archive.ts'
 import type { Http } from '../base/http.ts'
 import { checkVersion, versionTimeout, type BlEdges } from './bl.ts'
 import { findChecksum, type ExpectedChecksum, type VerifiedBy } from './checksum.ts'
-import { download } from './download.ts'
+import { download, type Sink } from './download.ts'
 import type { Platform } from './platform.ts'
 import { publish, writeRecord } from './publish.ts'
 import { MissingFile, releaseUrls, type ReleaseSource } from './release.ts'
@@ -41,13 +41,7 @@ export async function fetchInto(
   const staged = join(edges.staging, 'entry')
   try {
     await mkdir(staged, { recursive: true })
-    const record = await fetchVerified(version, pinned, edges, signal)
-    await unpackProgram(
-      join(edges.staging, record.archive),
-      edges.platform.program,
-      join(staged, edges.platform.program),
-      signal,
-    )
+    const record = await fetchProgram(join(staged, edges.platform.program), version, pinned, edges, signal)
     await makeCommand(staged, edges.platform)
     await refuseUnusable(join(staged, edges.platform.command), version, edges, signal)
     await writeRecord(staged, record)
@@ -60,8 +54,12 @@ export async function fetchInto(
   }
 }
 
-/** Downloads the archive into staging and compares its sum with the one source that decides. */
-async function fetchVerified(
+/**
+ * Downloads the archive, unpacks its program while it arrives, and compares its sum with the one source that decides.
+ * Only when that agrees does it matter what was unpacked.
+ */
+async function fetchProgram(
+  target: string,
   version: string,
   pinned: ExpectedChecksum | undefined,
   edges: FetchEdges,
@@ -69,16 +67,24 @@ async function fetchVerified(
 ): Promise<CacheRecord> {
   const { archive } = edges.platform
   const url = releaseUrls(edges.source).file(version, archive)
-  const file = join(edges.staging, archive)
+  const to = { archive: join(edges.staging, archive), program: edges.platform.program, target }
+  const begin = () => beginUnpacking(to, signal)
   const [downloaded, source] = await together(
     signal,
-    (both) => download({ url, file, largest: LARGEST_ARCHIVE }, edges, both),
+    (both) => download({ url, begin, largest: LARGEST_ARCHIVE }, edges, both),
     (both) => (pinned ? Promise.resolve<ChecksumSource>({ kind: 'sum', ...pinned }) : askRelease(version, edges, both)),
   )
   if (downloaded.kind === 'not-found') throw noArchive(version, url, edges.platform, source)
-  if (source.kind !== 'sum') throw noChecksum(version, edges, source)
-  if (downloaded.sha256 !== source.sha256) throw mismatch(version, archive, downloaded.sha256, source)
-  return { version, archive, sha256: downloaded.sha256, verifiedBy: source.by }
+  const { sha256, sink } = downloaded
+  try {
+    if (source.kind !== 'sum') throw noChecksum(version, edges, source)
+    if (sha256 !== source.sha256) throw mismatch(version, archive, sha256, source)
+    await sink.finish()
+  } catch (error) {
+    await sink.discard()
+    throw error
+  }
+  return { version, archive, sha256, verifiedBy: source.by }
 }
 
 type ChecksumSource =
@@ -86,15 +92,23 @@ type ChecksumSource =
 
 /** Asks the checksums file of the release. */
 async function askRelease(version: string, edges: FetchEdges, signal: AbortSignal): Promise<ChecksumSource> {
-  const file = join(edges.staging, 'checksums.txt')
-  const stored = await download(
-    { url: releaseUrls(edges.source).checksums(version), file, largest: LARGEST_TEXT },
-    edges,
-    signal,
-  )
-  if (stored.kind === 'not-found') return { kind: 'no-file' }
-  const sha256 = findChecksum(await readFile(file, 'utf8'), edges.platform.archive)
+  const url = releaseUrls(edges.source).checksums(version)
+  const downloaded = await download({ url, begin: textSink, largest: LARGEST_TEXT }, edges, signal)
+  if (downloaded.kind === 'not-found') return { kind: 'no-file' }
+  const sha256 = findChecksum(downloaded.sink.text(), edges.platform.archive)
   return sha256 === undefined ? { kind: 'no-line' } : { kind: 'sum', sha256, by: 'release-checksums' }
+}
+
+function textSink(): Sink & { readonly text: () => string } {
+  const pieces: Buffer[] = []
+  return {
+    write: (piece) => {
+      pieces.push(piece)
+      return Promise.resolve()
+    },
+    discard: () => Promise.resolve(),
+    text: () => Buffer.concat(pieces).toString('utf8'),
+  }
 }
 
 function noArchive(version: string, url: string, platform: Platform, source: ChecksumSource): SetupError {

@@ -1,15 +1,18 @@
 import { excerpt } from '../base/redact.ts'
-import { checkVersion, versionTimeout } from './bl.ts'
+import { unlessAborted } from '../base/deadline.ts'
+import { checkVersion, judgeVersion, versionTimeout, type VersionCheck } from './bl.ts'
 import { pinnedChecksum, type ChecksumInput, type ExpectedChecksum, type VerifiedBy } from './checksum.ts'
 import type { FetchEdges, fetchInto } from './fetch.ts'
+import type { HeadStart } from './head-start.ts'
 import knownChecksums from './known-checksums.json' with { type: 'json' }
 import { MissingFile, releaseBefore, resolveVersion, type Resolution } from './release.ts'
-import { cacheEntry, readRecord, type CacheEntry, type CacheRecord } from './tool-cache.ts'
+import { cacheEntry, isFromArchive, readRecord, type CacheEntry, type CacheRecord } from './tool-cache.ts'
 import type { VersionWish } from './version.ts'
 
 export interface InstallEdges extends FetchEdges {
   readonly warn: (line: string) => void
   readonly toolCache: string
+  readonly headStart: HeadStart | undefined
 }
 
 export interface Installation {
@@ -75,12 +78,11 @@ async function isUsableRecord(
   edges: InstallEdges,
   signal: AbortSignal,
 ): Promise<boolean> {
-  if (record.version !== version || record.archive !== edges.platform.archive) return false
-  if (pinned !== undefined && record.sha256 !== pinned.sha256) {
+  if (!isFromArchive(record, version, edges.platform, pinned)) {
     edges.debug(`The cached bl ${version} came from an archive with SHA-256 ${excerpt(record.sha256)}: replacing it`)
     return false
   }
-  const check = await checkVersion(entry.command, version, edges, signal)
+  const check = await checkCached(entry.command, version, edges, signal)
   switch (check.kind) {
     case 'as-expected':
       return true
@@ -90,6 +92,19 @@ async function isUsableRecord(
     case 'timed-out':
       throw versionTimeout(version)
   }
+}
+
+/** By the `bl version` that runs already, where there is one. Only its good end counts: it has no private home. */
+async function checkCached(
+  file: string,
+  version: string,
+  edges: InstallEdges,
+  signal: AbortSignal,
+): Promise<VersionCheck> {
+  const { headStart } = edges
+  if (headStart?.file !== file) return checkVersion(file, version, edges, signal)
+  const check = judgeVersion(await unlessAborted(headStart.outcome, signal), version)
+  return check.kind === 'unusable' ? checkVersion(file, version, edges, signal) : check
 }
 
 /** What is in the tool cache already needs nothing of this. */

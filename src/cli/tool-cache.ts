@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { VerifiedBy } from './checksum.ts'
+import type { ExpectedChecksum, VerifiedBy } from './checksum.ts'
 import type { Platform } from './platform.ts'
 
 /** What stands beside a cached program: which archive it came from and who vouched for it. */
@@ -43,9 +42,10 @@ export function cacheEntry(
 }
 
 function toolName(mirror: string | undefined): string {
-  return mirror === undefined
-    ? TOOL
-    : `${TOOL}-mirror-${createHash('sha256').update(mirror).digest('hex').slice(0, 12)}`
+  if (mirror === undefined) return TOOL
+  // Not imported: it takes as long to load as all that a head start needs, and only a mirror needs it.
+  const { createHash } = process.getBuiltinModule('node:crypto')
+  return `${TOOL}-mirror-${createHash('sha256').update(mirror).digest('hex').slice(0, 12)}`
 }
 
 /** A staging directory's path: inside the tool cache, so that publishing is a rename on one file system. */
@@ -56,6 +56,20 @@ export function stagingDirectory(toolCache: string, name: string): string {
 /** The record of a whole entry; undefined where there is none, or one that this action did not write. */
 export function readRecord(entry: CacheEntry): CacheRecord | undefined {
   return existsSync(entry.marker) ? parseRecord(entry) : undefined
+}
+
+/** Whether an entry came from the archive that is wanted. @param pinned the sum that decides, where one is known */
+export function isFromArchive(
+  record: CacheRecord,
+  version: string,
+  { archive }: Platform,
+  pinned: ExpectedChecksum | undefined,
+): boolean {
+  return (
+    record.version === version &&
+    record.archive === archive &&
+    (pinned === undefined || record.sha256 === pinned.sha256)
+  )
 }
 
 /** The record in an entry's directory, whether the entry is whole or not. */

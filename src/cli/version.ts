@@ -84,8 +84,3 @@ export function versionInLocation(location: string | undefined): string | undefi
   const tag = /\/releases\/tag\/v([^/?#]+)$/.exec(location ?? '')?.[1]
   return tag === undefined ? undefined : exactVersion(tag)
 }
-
-/** Whether a program's output names exactly this version: `0.1.10` is not in `Version: 0.1.108`. */
-export function mentionsVersion(output: string, version: string): boolean {
-  return output.split(/[\s,;()]+/).some((word) => word === version || word === `v${version}`)
-}

@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import { readFileSync } from 'node:fs'
 import type { StepResult } from '../../../sandbox/job.ts'
 import type { Answer, CliFaults, RecordedRequest } from '../../../sandbox/sandbox.ts'
 import { HOST, requests } from '../api-requests.ts'
@@ -14,6 +13,7 @@ import {
   tree,
   visible,
   type World,
+  isAlive,
 } from '../world.ts'
 import { hurried } from './preload.ts'
 
@@ -348,15 +348,6 @@ describe('threat 22: nothing hangs:', () => {
     expectFailure(await running.result, ['The step was cancelled (SIGINT)'])
   })
 })
-
-/** What was killed and is waited for by nobody keeps its number, as a zombie. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  } catch {
-    return false
-  }
-}
 
 describe('threat 23: no storm of retries:', () => {
   const rows = names.flatMap((name) => [
