@@ -183,17 +183,21 @@ describe.each(both)('a .%s', (format) => {
   test('that is discarded at any point leaves nothing', async () => {
     const whole = archive(license, { ...blaxel, content: randomBytes(300_000) }, readme)
     await holdsAsync(
-      fc.asyncProperty(fc.nat({ max: whole.length }), fc.integer({ min: 3000, max: 100_000 }), async (end, pieceBytes) => {
-        const unpacking = beginUnpacking(
-          { archive: join(root, `archive.${format}`), program: 'blaxel', target },
-          new AbortController().signal,
-        )
-        for (let at = 0; at < end; at += pieceBytes) {
-          await unpacking.write(whole.subarray(at, Math.min(end, at + pieceBytes)))
-        }
-        await unpacking.discard()
-        expect(readdirSync(root)).toEqual([])
-      }),
+      fc.asyncProperty(
+        fc.nat({ max: whole.length }),
+        fc.integer({ min: 3000, max: 100_000 }),
+        async (end, pieceBytes) => {
+          const unpacking = beginUnpacking(
+            { archive: join(root, `archive.${format}`), program: 'blaxel', target },
+            new AbortController().signal,
+          )
+          for (let at = 0; at < end; at += pieceBytes) {
+            await unpacking.write(whole.subarray(at, Math.min(end, at + pieceBytes)))
+          }
+          await unpacking.discard()
+          expect(readdirSync(root)).toEqual([])
+        },
+      ),
     )
   })
 
