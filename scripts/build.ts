@@ -17,13 +17,13 @@ const { values } = parseArgs({ options: { out: { type: 'string', default: join(r
 
 /**
  * The packages of the toolkit do nothing on import, but do not say so: without this, @actions/core would drag in the
- * HTTP client, and TLS with it, for what nobody here calls.
+ * HTTP client, TLS and the promises of fs for what nobody here calls.
  */
 const unusedActions: Plugin = {
   name: 'unused-actions',
   setup: (bundler) => {
     bundler.onResolve(
-      { filter: /^@actions\/|\/oidc-utils/ },
+      { filter: /^@actions\/|\/(oidc-utils|summary|platform|path-utils)/ },
       async ({ path, importer, kind, resolveDir, pluginData }) =>
         pluginData === unusedActions.name
           ? undefined
