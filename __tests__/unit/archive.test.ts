@@ -195,6 +195,7 @@ describe.each(both)('a .%s', (format) => {
             await unpacking.write(whole.subarray(at, Math.min(end, at + pieceBytes)))
           }
           await unpacking.discard()
+        await unpacking.discard()
           expect(readdirSync(root)).toEqual([])
         },
       ),

@@ -29,7 +29,7 @@ export interface Unpacking {
    * leads outside), is larger than 500 MB unpacked, or does not hold the program exactly once
    */
   readonly finish: () => Promise<void>
-  /** Removes what was written. */
+  /** Removes what was written; as often as wanted. */
   readonly discard: () => Promise<void>
 }
 

@@ -2,7 +2,7 @@ import { copyFile, mkdir, rm, symlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { SetupError } from '../base/errors.ts'
 import { together } from '../base/together.ts'
-import { beginUnpacking } from './archive.ts'
+import { beginUnpacking, type Unpacking } from './archive.ts'
 import type { Http } from '../base/http.ts'
 import { checkVersion, versionTimeout, type BlEdges } from './bl.ts'
 import { findChecksum, type ExpectedChecksum, type VerifiedBy } from './checksum.ts'
@@ -65,26 +65,31 @@ async function fetchProgram(
   edges: FetchEdges,
   signal: AbortSignal,
 ): Promise<CacheRecord> {
-  const { archive } = edges.platform
+  const { archive, program } = edges.platform
   const url = releaseUrls(edges.source).file(version, archive)
-  const to = { archive: join(edges.staging, archive), program: edges.platform.program, target }
-  const begin = () => beginUnpacking(to, signal)
-  const [downloaded, source] = await together(
-    signal,
-    (both) => download({ url, begin, largest: LARGEST_ARCHIVE }, edges, both),
-    (both) => (pinned ? Promise.resolve<ChecksumSource>({ kind: 'sum', ...pinned }) : askRelease(version, edges, both)),
-  )
-  if (downloaded.kind === 'not-found') throw noArchive(version, url, edges.platform, source)
-  const { sha256, sink } = downloaded
+  const tries: Unpacking[] = []
+  const begin = () => {
+    const unpacking = beginUnpacking({ archive: join(edges.staging, archive), program, target }, signal)
+    tries.push(unpacking)
+    return unpacking
+  }
   try {
+    const [downloaded, source] = await together(
+      signal,
+      (both) => download({ url, begin, largest: LARGEST_ARCHIVE }, edges, both),
+      (both) =>
+        pinned ? Promise.resolve<ChecksumSource>({ kind: 'sum', ...pinned }) : askRelease(version, edges, both),
+    )
+    if (downloaded.kind === 'not-found') throw noArchive(version, url, edges.platform, source)
     if (source.kind !== 'sum') throw noChecksum(version, edges, source)
+    const { sha256, sink } = downloaded
     if (sha256 !== source.sha256) throw mismatch(version, archive, sha256, source)
     await sink.finish()
+    return { version, archive, sha256, verifiedBy: source.by }
   } catch (error) {
-    await sink.discard()
+    for (const unpacking of tries) await unpacking.discard()
     throw error
   }
-  return { version, archive, sha256, verifiedBy: source.by }
 }
 
 type ChecksumSource =
