@@ -148,6 +148,12 @@ describe('logins spliced into a config', () => {
     expect(render(base, all)).toBe(expected)
   })
 
+  test('stand behind the last of those that were there', () => {
+    const base = `workspaces:\n${['a', 'b', 'c'].map((name) => `- name: ${name}\n`).join('')}after: 1\n`
+    const text = spliced(base, [{ entry: { name: 'acme', apiKey: 'token-of-acme' }, notAfter: 1 }])
+    expect(workspacesOf(plain(text)).map(({ name }) => name)).toEqual(['a', 'b', 'c', 'acme'])
+  })
+
   test('are none where there is no login: the base is as it was', () => {
     holds(
       fc.property(fc.option(fc.string(), { nil: undefined }), (base) => {
@@ -286,6 +292,26 @@ describe('logins taken out again', () => {
         expect(subtract(spliced(undefined, all), undefined, entriesOf(all))).toBeUndefined()
       }),
     )
+  })
+
+  describe('from a file of our own making', () => {
+    const acme = { name: 'acme', apiKey: 'token-of-acme' }
+    const own = spliced(undefined, [{ entry: acme, notAfter: 1 }])
+    const context = '  workspace: "acme"\n'
+    const namesake = '- name: other\n  credentials:\n    apiKey: "token-of-acme"\n'
+
+    test.each<[string, string, string | undefined]>([
+      ['leave a comment of a stranger', `${own}# mine\n`, '# mine\n'],
+      ['leave no file of blanks', `${own}\n \n`, undefined],
+      [
+        'leave what a stranger added to the context',
+        own.replace(context, `${context}  theirs: kept\n`),
+        'context:\n  theirs: kept\n',
+      ],
+      ['leave our token under the name of a stranger', own + namesake, `workspaces:\n${namesake}`],
+    ])('%s', (_, current, after) => {
+      expect(subtract(current, undefined, [acme])).toBe(after)
+    })
   })
 
   test('leave what is not ours where the base is lost', () => {
@@ -464,6 +490,9 @@ describe('the login that bl has written', () => {
       }),
     )
     expect(findLogin('- name: acme\n  bad', 'acme')).toBeUndefined()
+    for (const text of ['', 'context:\n  workspace: acme\n', 'workspaces: []\n', 'a: [']) {
+      expect([text, loggedInWorkspaces(text)]).toStrictEqual([text, []])
+    }
   })
 
   test('is found in every config that we have written', () => {
