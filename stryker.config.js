@@ -3,7 +3,10 @@ process.env.PROPERTY_RUNS ??= '20'
 // Nobody reads how it was killed.
 process.env.PROPERTY_SHRINK ??= '0'
 
-/** Mutation testing of the modules that decide and do nothing else, by the unit tests. */
+/**
+ * Mutation testing of the modules that decide and do nothing else, by the unit tests: the contract tests run what is
+ * built from src/, which a mutant of src/ is not.
+ */
 export default {
   mutate: [
     'src/base/{redact,retry,url,deadline,together}.ts',
