@@ -29,12 +29,14 @@ export async function mainStep(headStart: HeadStart | undefined, signal: AbortSi
     runner.fail(error)
     return 1
   })
-  signal.addEventListener('abort', () => {
+  const giveUpLater = () => {
     setTimeout(() => {
       runner.fail(signal.reason)
       endStep(1)
     }, CANCEL_GRACE_MS)
-  })
+  }
+  if (signal.aborted) giveUpLater()
+  else signal.addEventListener('abort', giveUpLater)
   const code = await attempt(runner, headStart, signal)
   headStart?.stop()
   endStep(code)

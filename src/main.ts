@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { unlessAborted, withDeadline } from './base/deadline.ts'
 import { SetupError } from './base/errors.ts'
-import { discardDirectory, statIfThere } from './base/files.ts'
+import { discard, statIfThere } from './base/files.ts'
 import type { Http } from './base/http.ts'
 import type { Run } from './base/process.ts'
 import { together } from './base/together.ts'
@@ -308,5 +308,5 @@ async function timed<T>(phase: string, { runner }: Pick<MainEdges, 'runner'>, wo
 
 /** The private homes of `bl` are empty by now; the post step removes them where this could not run. */
 export function discardScratch(machine: Machine, use: string): void {
-  discardDirectory(join(machine.temp, directoryNames.scratch(use)))
+  discard(join(machine.temp, directoryNames.scratch(use)))
 }

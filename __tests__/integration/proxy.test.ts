@@ -73,6 +73,13 @@ describe('a proxy', () => {
     expect(step.exitCode).toBe(0)
     for (const secret of ['pass word/1', 'pass%20word%2F1']) expect(visible(step)).not.toContain(secret)
     await job.end()
+    // A child is given the proxy, and Node would tell of all that a child is given.
+    const { version = '' } = step.outputs
+    const talkative = machine.job({ env: { NODE_DEBUG: 'child_process' } })
+    const warm = await talkative.uses({ with: { version, workspace: 'acme', ...credentials.oauth } })
+    expect([warm.exitCode, warm.outputs['cache-hit']]).toEqual([0, 'true'])
+    for (const secret of ['pass word/1', 'pass%20word%2F1']) expect(warm.raw).not.toContain(secret)
+    await talkative.end()
   })
 
   test('that wants authentication and does not get it has its own message', async () => {

@@ -195,7 +195,7 @@ describe.each(both)('a .%s', (format) => {
             await unpacking.write(whole.subarray(at, Math.min(end, at + pieceBytes)))
           }
           await unpacking.discard()
-        await unpacking.discard()
+          await unpacking.discard()
           expect(readdirSync(root)).toEqual([])
         },
       ),
@@ -229,6 +229,22 @@ describe('a .tar.gz', () => {
     expect((error as SetupError).message).toContain("holds 'evil', which is neither a file nor a directory")
   })
 
+  test('with a directory that claims to have content ends all the same', async () => {
+    const content = randomBytes(600_000)
+    const claims = changedHeader(tarGz([{ name: 'docs/', content }, blaxel]), (header) => header.write('5', 156))
+    const to = { archive: join(root, 'archive.tar.gz'), program: 'blaxel', target }
+    for (const end of ['finish', 'discard'] as const) {
+      const unpacking = beginUnpacking(to, new AbortController().signal)
+      for (let at = 0; at < claims.length; at += 50_000) await unpacking.write(claims.subarray(at, at + 50_000))
+      // Whether its content is skipped or taken for what follows depends on where the pieces end.
+      await unpacking[end]().catch((error: unknown) => {
+        expect(error).toBeInstanceOf(SetupError)
+      })
+      await unpacking.discard()
+      expect(readdirSync(root)).toEqual([])
+    }
+  })
+
   test('may name its members from ./ on, and hold directories', async () => {
     const directory = changedHeader(tarGz([{ name: './' }, { ...blaxel, name: './blaxel' }]), (header) =>
       header.write('5', 156),
@@ -259,9 +275,25 @@ describe('a .tar.gz', () => {
       ...Array.from({ length: 60 }, () => zeros),
     ])
     expect(bomb.length).toBeLessThan(1_000_000)
-    const error = await rejectionOf(unpack(bomb, 'tar.gz'))
-    expect((error as SetupError).message).toContain('is larger than 500 MB unpacked')
-    expect(existsSync(target)).toBe(false)
+    const nothing = Buffer.concat(Array.from({ length: 60 }, () => zeros))
+    for (const each of [bomb, nothing]) {
+      const error = await rejectionOf(unpack(each, 'tar.gz', { pieceBytes: 20_000 }))
+      expect((error as SetupError).message).toContain('is larger than 500 MB unpacked')
+      expect(existsSync(target)).toBe(false)
+    }
+  })
+
+  test('is not executable before its bytes are known to be the right ones', async () => {
+    const whole = tarGz([{ ...blaxel, content: randomBytes(300_000) }, license])
+    const unpacking = beginUnpacking(
+      { archive: join(root, 'archive.tar.gz'), program: 'blaxel', target },
+      new AbortController().signal,
+    )
+    for (let at = 0; at < whole.length; at += 50_000) await unpacking.write(whole.subarray(at, at + 50_000))
+    while (!existsSync(target)) await new Promise((resolve) => setTimeout(resolve, 5))
+    expect(statSync(target).mode & 0o777).toBe(0o600)
+    await unpacking.finish()
+    expect(statSync(target).mode & 0o777).toBe(0o755)
   })
 })
 

@@ -31,10 +31,10 @@ export async function writePrivately(path: string, temporary: string, text: stri
   }
 }
 
-/** Removes a directory of ours with all that is in it. What can't be removed now is for the post step, which says so. */
-export function discardDirectory(directory: string): void {
+/** Removes a file or directory of ours. What can't be removed now is for the post step, which says so. */
+export function discard(path: string): void {
   try {
-    rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+    rmSync(path, { recursive: true, force: true, maxRetries: 5 })
   } catch {
     // somebody holds a file in it
   }

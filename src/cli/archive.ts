@@ -1,9 +1,12 @@
-import { closeSync, fchmodSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, openSync, writeFileSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { createGunzip, type Gunzip } from 'node:zlib'
 import { messageOf, SetupError } from '../base/errors.ts'
+import { discard } from '../base/files.ts'
 import { excerpt } from '../base/redact.ts'
 
+/** For all users of a shared tool cache, whatever the umask, but not before the sum is known. */
+const EXECUTABLE = 0o755
 const LARGEST_UNPACKED = 500_000_000
 const GUNZIP = {
   /** Node's own 16 kB take a program of 30 MB through every step two thousand times; more than this takes memory alone. */
@@ -58,14 +61,15 @@ function unpackingTar({ program, target }: UnpackingTo, signal: AbortSignal): Un
       // A stream that is destroyed does not drain any more.
       await Promise.race([new Promise((done) => gunzip.once('drain', done)), ended])
     },
-    finish: () => {
+    finish: async () => {
       gunzip.end()
-      return unpacked
+      await unpacked
+      chmodSync(target, EXECUTABLE)
     },
     discard: async () => {
       gunzip.destroy(new Error('It was not wanted any more.'))
       await ended
-      rmSync(target, { force: true })
+      discard(target)
     },
   }
 }
@@ -75,22 +79,24 @@ function unpackingZip({ archive, program, target }: UnpackingTo, signal: AbortSi
   const file = openSync(archive, 'w', 0o600)
   let isOpen = true
   const close = () => {
-    if (isOpen) closeSync(file)
+    if (!isOpen) return
     isOpen = false
+    closeSync(file)
   }
   return {
     write: (piece) => {
       writeFileSync(file, piece)
       return Promise.resolve()
     },
-    finish: () => {
+    finish: async () => {
       close()
-      return unpackProgram(zipEntries(archive), program, target, signal)
+      await unpackProgram(zipEntries(archive), program, target, signal)
+      chmodSync(target, EXECUTABLE)
     },
     discard: () => {
       close()
-      rmSync(archive, { force: true })
-      rmSync(target, { force: true })
+      discard(archive)
+      discard(target)
       return Promise.resolve()
     },
   }
@@ -110,7 +116,8 @@ async function unpackProgram(
       refuseStrange(entry)
       const isProgram = entry.kind === 'file' && entry.name.replace(/^\.\//, '') === program
       if (isProgram && ++found > 1) throw strange(`holds ${program} more than once`)
-      await consume(await entry.content(), isProgram ? target : undefined, budget, signal)
+      // A directory may claim to have content, which is none that would ever end.
+      if (entry.kind === 'file') await consume(await entry.content(), isProgram ? target : undefined, budget, signal)
     }
   } catch (error) {
     signal.throwIfAborted()
@@ -125,6 +132,10 @@ function strange(what: string, cause?: unknown): SetupError {
   return new SetupError(`The archive of the Blaxel CLI ${what}.`, 'It was not installed. Try another version.', {
     cause,
   })
+}
+
+function tooLarge(): SetupError {
+  return strange('is larger than 500 MB unpacked')
 }
 
 function isDiskError(error: unknown): boolean {
@@ -142,6 +153,11 @@ async function* tarEntries(gunzip: Gunzip): AsyncGenerator<Entry> {
   try {
     const { default: tar } = await import('tar-stream')
     const unpacking = tar.extract()
+    let left = LARGEST_UNPACKED
+    gunzip.on('data', (chunk: Buffer) => {
+      left -= chunk.length
+      if (left < 0) gunzip.destroy(tooLarge())
+    })
     // pipe passes on no error: it ends the loop below.
     if (gunzip.errored) throw gunzip.errored
     gunzip.on('error', (error) => {
@@ -179,17 +195,15 @@ async function consume(
   budget: { left: number },
   signal: AbortSignal,
 ): Promise<void> {
-  const file = target === undefined ? undefined : openSync(target, 'wx', 0o755)
+  const file = target === undefined ? undefined : openSync(target, 'wx', 0o600)
   try {
     for await (const chunk of content as AsyncIterable<Buffer>) {
       signal.throwIfAborted()
       budget.left -= chunk.length
-      if (budget.left < 0) throw strange('is larger than 500 MB unpacked')
+      if (budget.left < 0) throw tooLarge()
       // At once: to wait for each of them takes longer than to write it.
       if (file !== undefined) writeFileSync(file, chunk)
     }
-    // The umask may have taken bits away that other users of a shared tool cache need.
-    if (file !== undefined) fchmodSync(file, 0o755)
   } finally {
     if (file !== undefined) closeSync(file)
   }

@@ -1,7 +1,7 @@
 import { closeSync, mkdirSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { SetupError, messageOf } from '../base/errors.ts'
-import { discardDirectory } from '../base/files.ts'
+import { discard } from '../base/files.ts'
 import type { Command, Outcome, Run } from '../base/process.ts'
 import { excerpt } from '../base/redact.ts'
 import type { LoginEntry } from '../blaxel/config-text.ts'
@@ -185,6 +185,6 @@ async function inPrivateHome<T>(edges: BlEdges, work: (home: string) => Promise<
   try {
     return await work(home)
   } finally {
-    discardDirectory(home)
+    discard(home)
   }
 }

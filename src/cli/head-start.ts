@@ -31,6 +31,8 @@ export function beginVersion({ run, env, childEnv, os, arch }: HeadStartEdges): 
   const version = /^v?(\d+\.\d+\.\d+)$/.exec(input('version'))?.[1]
   const toolCache = env.RUNNER_TOOL_CACHE ?? ''
   if (version === undefined || input('mirror-url') !== '' || !isAbsolute(toolCache)) return undefined
+  // Node would print the environment of the child, which may hold a proxy's password.
+  if ((env.NODE_DEBUG ?? '') !== '') return undefined
   try {
     const platform = platformFor(os, arch)
     const entry = cacheEntry(toolCache, version, platform, undefined)

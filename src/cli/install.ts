@@ -104,7 +104,7 @@ async function checkCached(
   const { headStart } = edges
   if (headStart?.file !== file) return checkVersion(file, version, edges, signal)
   const check = judgeVersion(await unlessAborted(headStart.outcome, signal), version)
-  return check.kind === 'unusable' ? checkVersion(file, version, edges, signal) : check
+  return check.kind === 'as-expected' ? check : checkVersion(file, version, edges, signal)
 }
 
 /** What is in the tool cache already needs nothing of this. */
