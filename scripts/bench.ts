@@ -5,7 +5,7 @@
  *
  *   npm run bench -- [--rounds 15] [--cli PATH] [--only WORDS] [--report]
  *
- * Prints a table with the recorded ratios beside those of now. Without --only and --report it records them: it writes
+ * Prints a table with the recorded ratios beside those of now. Without --only, --cli and --report it records them: it writes
  * docs/bench/bench.json and docs/bench/bench.svg.
  */
 import { spawn } from 'node:child_process'
@@ -65,7 +65,9 @@ try {
     ['cold', cold],
     ['distant', distant],
     ['post', post],
-    ...(process.platform === 'linux' ? [['memory', memory] satisfies [string, typeof memory]] : []),
+    ...(process.platform === 'linux' && values.cli === undefined
+      ? [['memory', memory] satisfies [string, typeof memory]]
+      : []),
   ]
   const measures: Measure[] = []
   for (const [name, measure] of cases) {
@@ -344,7 +346,7 @@ function report(measures: readonly Measure[]): void {
   console.table(shown)
   for (const { name, bytes, goal } of sizes())
     console.log(`${name}: ${Math.round(bytes / 1000)} kB of scripts (goal ≤ ${goal / 1000} kB)`)
-  if (values.only !== undefined || values.report === true) return
+  if (values.only !== undefined || values.report === true || values.cli !== undefined) return
   mkdirSync(FOLDER, { recursive: true })
   const ratios = measures.map((measure) => ({ ...measure, ratio: Number((measure.action / measure.floor).toFixed(3)) }))
   writeFileSync(
