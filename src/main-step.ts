@@ -31,6 +31,7 @@ export async function mainStep(headStart: HeadStart | undefined, signal: AbortSi
   })
   const giveUpLater = () => {
     setTimeout(() => {
+      headStart?.stop()
       runner.fail(signal.reason)
       endStep(1)
     }, CANCEL_GRACE_MS)

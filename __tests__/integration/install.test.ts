@@ -157,6 +157,17 @@ describe('with a cached entry', () => {
     }),
   )
 
+  test.concurrent('one that needs a HOME is run again in one of its own, and is a hit', () =>
+    inWorld(async ({ sandbox, machine }) => {
+      await machine.job().uses({ with: { version: '9.9.2' } })
+      const { program } = entryOf(machine)
+      await writeFile(program, '#!/bin/sh\n[ -d "$HOME" ] || exit 1\necho "Version: 9.9.2"\n')
+      const before = asked(sandbox).length
+      const step = await machine.job().uses({ with: { version: '9.9.2' } })
+      expect([step.exitCode, step.outputs['cache-hit'], asked(sandbox).length]).toEqual([0, 'true', before])
+    }),
+  )
+
   test.concurrent('a run that has begun does not outlive bad inputs', () =>
     inWorld(async ({ sandbox, machine }) => {
       sandbox.github.publish({ version: '9.9.5', faults: { versionSleepMs: 8_000 } })

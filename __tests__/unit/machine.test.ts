@@ -22,9 +22,9 @@ beforeAll(() => {
     GITHUB_STATE: file,
     GITHUB_PATH: file,
     HOME: '/home/runner',
-    RUNNER_TEMP: '/home/runner/work/_temp',
+    RUNNER_TEMP: '/runner/_work/_temp',
     RUNNER_TOOL_CACHE: '/opt/tools',
-    GITHUB_WORKSPACE: '/home/runner/work/app/app',
+    GITHUB_WORKSPACE: '/runner/_work/app/app',
     RUNNER_ENVIRONMENT: 'github-hosted',
   }
 })
@@ -38,9 +38,9 @@ describe('a machine', () => {
   test('is what the runner says of it', () => {
     expect(machine()).toEqual({
       home: '/home/runner',
-      temp: '/home/runner/work/_temp',
+      temp: '/runner/_work/_temp',
       toolCache: '/opt/tools',
-      checkout: '/home/runner/work/app/app',
+      checkout: '/runner/_work/app/app',
       isSelfHosted: false,
       childEnv: { DO_NOT_TRACK: '1' },
     })

@@ -19,7 +19,7 @@ const key: KeyState = {
 const state: State = {
   schema: 1,
   use: USE,
-  scratch: `/home/runner/work/_temp/setup-bl-${USE}`,
+  scratch: `/runner/_work/_temp/setup-bl-${USE}`,
   staging: `/opt/tools/bl/.setup-bl-${USE}`,
   login,
   key,
