@@ -90,6 +90,7 @@ export interface StepResult {
   readonly summary: string
   /** What it asked to mask, in order. */
   readonly masks: readonly string[]
+  /** From the start of its process to its end. */
   readonly durationMs: number
   /** The raw text of its command files. */
   readonly files: Readonly<Record<CommandFile, string>>
@@ -284,18 +285,16 @@ class Job {
   }
 
   #begin(plan: StepPlan): RunningStep {
-    const startedAt = performance.now()
     const files = createCommandFiles(this.temp)
     const log = new StepLog(this.#masker, this.#options.debug === true)
     for (const warning of plan.warnings) log.annotate('warning', warning)
     const header = this.#masker.mask(renderHeader(plan, this.env))
     let cancelled = false
-    const child = startProcess(
-      { ...this.#wrap(plan.command), cwd: this.workspace, env: this.#environment(plan, files) },
-      (stream, chunk) => {
-        log.read(stream, chunk)
-      },
-    )
+    const process = { ...this.#wrap(plan.command), cwd: this.workspace, env: this.#environment(plan, files) }
+    const startedAt = performance.now()
+    const child = startProcess(process, (stream, chunk) => {
+      log.read(stream, chunk)
+    })
     return {
       pid: child.pid,
       kill: (signal) => child.kill(signal),

@@ -15,6 +15,7 @@ import { checkWorkspace, openSession, type Session } from './blaxel/session.ts'
 import { login } from './cli/bl.ts'
 import type { HeadStart } from './cli/head-start.ts'
 import { install, type Installation } from './cli/install.ts'
+import { createLender, type Lender } from './cli/loan.ts'
 import type { Platform } from './cli/platform.ts'
 import { stagingDirectory } from './cli/tool-cache.ts'
 import { settingsInCheckout, type CheckoutSetting } from './github/checkout.ts'
@@ -57,15 +58,16 @@ export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
   if (access.kind === 'session') await prepareSession(access, edges)
   const notebook = openNotebook(edges)
   mkdirSync(notebook.state().scratch, { mode: 0o700 })
-  const installed = Promise.withResolvers<Installation>()
+  const lender = createLender()
   const [installation, opened] = await together(
     signal,
     async (both) => {
-      const installation = await timed('install', edges, () => installCli(inputs, notebook.state(), edges, both))
-      installed.resolve(installation)
+      const { offer } = lender
+      const installation = await timed('install', edges, () => installCli(inputs, notebook.state(), offer, edges, both))
+      lender.settle(installation.path)
       return installation
     },
-    async (both) => (access.kind === 'session' ? open(access, installed.promise, notebook, edges, both) : undefined),
+    async (both) => (access.kind === 'session' ? open(access, lender, notebook, edges, both) : undefined),
   )
   if (access.kind === 'session' && opened) {
     const { session, entry } = opened
@@ -130,7 +132,13 @@ function checkoutWarning(setting: CheckoutSetting): string {
     : `${file} in the checkout ${setting.why}, so it was not looked at: bl and the SDKs read it there, and where it sets BL_* it may redirect or replace this login.`
 }
 
-async function installCli(inputs: Inputs, state: State, edges: MainEdges, signal: AbortSignal): Promise<Installation> {
+async function installCli(
+  inputs: Inputs,
+  state: State,
+  offer: Lender['offer'],
+  edges: MainEdges,
+  signal: AbortSignal,
+): Promise<Installation> {
   const { runner, machine, platform, http, run, headStart } = edges
   const began = process.uptime()
   const installation = await install(
@@ -148,6 +156,7 @@ async function installCli(inputs: Inputs, state: State, edges: MainEdges, signal
       scratch: state.scratch,
       toolCache: machine.toolCache,
       staging: state.staging,
+      offer,
     },
     signal,
   )
@@ -171,7 +180,7 @@ interface Opened {
 /** Opens the session, and logs in with it while the API is still asked whether it is good for the workspace. */
 async function open(
   access: SessionAccess,
-  installed: Promise<Installation>,
+  lender: Lender,
   notebook: Notebook,
   edges: MainEdges,
   signal: AbortSignal,
@@ -198,9 +207,7 @@ async function open(
   const [entry] = await together(
     signal,
     async (both) =>
-      access.login
-        ? logIn(access, session, await unlessAborted(installed, both), accepted.promise, notebook, edges, both)
-        : undefined,
+      access.login ? logIn(access, session, lender, accepted.promise, notebook, edges, both) : undefined,
     async (both) => {
       await timed('workspace', edges, () => ask(both, (api) => checkWorkspace(credential, workspace, session, api)))
       accepted.resolve('accepted')
@@ -223,31 +230,38 @@ function apiBranch({ origin }: SessionAccess, { http }: MainEdges): ApiBranch {
     withDeadline(parent, endsAt - Date.now(), expired, (signal) => work(createApi(origin.url, http, endsAt, signal)))
 }
 
+/** Logs in with the verified program, beside its check where it was just downloaded. */
 async function logIn(
   { workspace, origin }: SessionAccess,
   session: Session,
-  installation: Installation,
+  lender: Lender,
   accepted: Promise<'accepted'>,
   notebook: Notebook,
   { run, machine, ...edges }: MainEdges,
   signal: AbortSignal,
 ): Promise<LoginEntry> {
-  const attempt = () =>
+  const attempt = (file: string) =>
     timed('login', edges, () =>
       login(
-        installation.path,
+        file,
         { workspace, token: session.token, apiUrl: origin.url, environment: origin.environment },
         { run, childEnv: machine.childEnv, scratch: notebook.state().scratch },
         signal,
       ),
     )
+  const { file, giveBack } = await unlessAborted(lender.borrow(), signal)
   try {
-    return await attempt()
+    return await attempt(file)
   } catch (error) {
-    if ((await Promise.race([accepted, Promise.resolve('unknown')])) === 'accepted') throw error
-    // The API's own answer says better why; where it needs several tries, so may `bl`.
+    const wasAccepted = (await Promise.race([accepted, Promise.resolve('unknown')])) === 'accepted'
+    giveBack()
+    // Why a program does not run its check says better, and why a login fails the API; where that needs several tries, so may `bl`.
+    const installed = await unlessAborted(lender.settled, signal)
+    if (wasAccepted) throw error
     await unlessAborted(accepted, signal)
-    return attempt()
+    return await attempt(installed)
+  } finally {
+    giveBack()
   }
 }
 

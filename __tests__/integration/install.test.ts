@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals'
 import { existsSync } from 'node:fs'
 import { chmod, lstat, mkdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { tarGz } from '../../sandbox/archive.ts'
 import { packageCli } from '../../sandbox/cli/package.ts'
 import type { Machine } from '../../sandbox/machine.ts'
 import type { CliFaults, Sandbox } from '../../sandbox/sandbox.ts'
@@ -488,6 +489,76 @@ test.concurrent('installs of one version at the same time all end with a whole e
     expect((await machine.job().uses({ with: { version: '9.9.2' } })).outputs).toMatchObject({ 'cache-hit': 'true' })
   }),
 )
+
+describe('a bl that was just downloaded', () => {
+  const good = { version: '9.9.3', workspace: 'acme', 'api-key': API_KEY }
+
+  /** Publishes a shell script as bl 9.9.3, and gives the file in which it notes from where it logs in. */
+  function publishScript({ sandbox }: World, { version, login }: { version: string; login: string }): string {
+    const note = join(sandbox.root, 'logged-in-from')
+    const script = `#!/bin/sh
+waitForLogin() { until [ -s '${note}' ]; do sleep 0.05; done; }
+logIn() {
+  mkdir -p "$HOME/.blaxel"
+  printf 'workspaces:\\n- name: acme\\n  credentials:\\n    apiKey: "%s"\\n' "$BL_API_KEY" >"$HOME/.blaxel/config.yaml"
+}
+case $1 in
+  version) ${version} ;;
+  login) echo "$0" >'${note}'; ${login} ;;
+esac
+`
+    const program = { name: 'blaxel', content: Buffer.from(script), mode: 0o755 }
+    sandbox.github.publish({ version: '9.9.3', assets: { [sandbox.github.platformFile]: tarGz([program]) } })
+    return note
+  }
+
+  test.concurrent('logs in while it is checked, and is published when it has', () =>
+    inWorld(async (world) => {
+      const note = publishScript(world, {
+        version: 'waitForLogin; echo "Version: 9.9.3"',
+        login: 'sleep 1; [ -e "$0" ] || exit 7; logIn',
+      })
+      const { machine } = world
+      const step = await machine.job().uses({ with: good })
+      expect([step.exitCode, step.outputs.authenticated]).toEqual([0, 'true'])
+      expect(await readFile(note, 'utf8')).toMatch(/\/\.setup-bl-[^/]+\/entry\/bl\n$/)
+      expect(tree(machine.toolCache)).toEqual(whole('9.9.3').sort())
+      expectNothingStaged(world)
+    }),
+  )
+
+  test.concurrent('and fails both its check and the login is named for its check', () =>
+    inWorld(async (world) => {
+      publishScript(world, { version: 'waitForLogin; sleep 0.5; echo "Version: 9.9.30"', login: 'exit 3' })
+      const step = await world.machine.job().uses({ with: good })
+      expectFailure(step, ["The downloaded bl 9.9.3 does not run on this runner: it says 'Version: 9.9.30'"])
+      expect(tree(world.machine.toolCache).filter((path) => path.includes('9.9.3/'))).toEqual([])
+      expectNothingStaged(world)
+    }),
+  )
+
+  test.concurrent('and passes its check is named for the login that fails', () =>
+    inWorld(async (world) => {
+      publishScript(world, { version: 'waitForLogin; sleep 0.5; echo "Version: 9.9.3"', login: 'exit 3' })
+      const step = await world.machine.job().uses({ with: good })
+      expectFailure(step, ["'bl login acme' failed: exit code 3"])
+      expect(tree(world.machine.toolCache)).toEqual(whole('9.9.3').sort())
+      expectNothingStaged(world)
+    }),
+  )
+
+  test.concurrent('logs in from the tool cache where the session comes later', () =>
+    inWorld(async (world) => {
+      const note = publishScript(world, { version: 'echo "Version: 9.9.3"', login: 'logIn' })
+      const token = { host: 'api.blaxel.ai', path: '/v0/oauth/token' }
+      world.sandbox.intercept({ ...token, answer: { kind: 'delay', ms: 3_000 } })
+      const { version, workspace } = good
+      const step = await world.machine.job().uses({ with: { ...credentials.oauth, version, workspace } })
+      expect(step.exitCode).toBe(0)
+      expect(await readFile(note, 'utf8')).toBe(`${entryOf(world.machine, '9.9.3').command}\n`)
+    }),
+  )
+})
 
 describe('a bl that', () => {
   const api = { host: 'api.blaxel.ai', path: '/v0/workspaces/acme' }

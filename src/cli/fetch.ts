@@ -1,5 +1,6 @@
 import { copyFile, mkdir, rm, symlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { unlessAborted } from '../base/deadline.ts'
 import { SetupError } from '../base/errors.ts'
 import { together } from '../base/together.ts'
 import { beginUnpacking, type Unpacking } from './archive.ts'
@@ -19,6 +20,8 @@ export interface FetchEdges extends BlEdges {
   readonly platform: Platform
   /** A directory inside the tool cache that does not exist yet; it is gone afterwards. */
   readonly staging: string
+  /** Hears of the verified program, and settles when it may be moved from there. */
+  readonly offer: (file: string) => Promise<void>
 }
 
 const LARGEST_ARCHIVE = 200_000_000
@@ -43,9 +46,11 @@ export async function fetchInto(
     await mkdir(staged, { recursive: true })
     const record = await fetchProgram(join(staged, edges.platform.program), version, pinned, edges, signal)
     await makeCommand(staged, edges.platform)
-    await refuseUnusable(join(staged, edges.platform.command), version, edges, signal)
+    const file = join(staged, edges.platform.command)
+    const returned = edges.offer(file)
+    await refuseUnusable(file, version, edges, signal)
     await writeRecord(staged, record)
-    signal.throwIfAborted()
+    await unlessAborted(returned, signal)
     await publish(staged, entry, record, unusable)
     return record
   } finally {
@@ -109,7 +114,7 @@ function textSink(): Sink & { readonly text: () => string } {
   return {
     write: (piece) => {
       pieces.push(piece)
-      return Promise.resolve()
+      return undefined
     },
     discard: () => Promise.resolve(),
     text: () => Buffer.concat(pieces).toString('utf8'),
