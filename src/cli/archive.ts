@@ -25,7 +25,7 @@ interface Entry {
 /** An archive that is being unpacked while it arrives. */
 export interface Unpacking {
   /** Takes the next piece. After a fault the rest is ignored: whether these are the right bytes is for others to judge first. */
-  readonly write: (piece: Buffer) => Promise<void> | undefined
+  readonly write: (piece: Buffer) => Promise<void>
   /**
    * All was written, and is what it should be.
    * @throws SetupError where the archive is damaged, holds an entry that no release has (a link, a device, a path that
@@ -56,10 +56,10 @@ function unpackingTar({ program, target }: UnpackingTo, signal: AbortSignal): Un
   const unpacked = unpackProgram(tarEntries(gunzip), program, target, signal)
   const ended = unpacked.catch(() => undefined)
   return {
-    write: (piece) => {
-      if (gunzip.destroyed || gunzip.write(piece)) return undefined
+    write: async (piece) => {
+      if (gunzip.destroyed || gunzip.write(piece)) return
       // A stream that is destroyed does not drain any more.
-      return Promise.race([new Promise<void>((done) => gunzip.once('drain', done)), ended])
+      await Promise.race([new Promise((done) => gunzip.once('drain', done)), ended])
     },
     finish: async () => {
       gunzip.end()
@@ -86,7 +86,7 @@ function unpackingZip({ archive, program, target }: UnpackingTo, signal: AbortSi
   return {
     write: (piece) => {
       writeFileSync(file, piece)
-      return undefined
+      return Promise.resolve()
     },
     finish: async () => {
       close()

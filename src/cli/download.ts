@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { addAbortSignal, finished, type Readable } from 'node:stream'
+import { addAbortSignal } from 'node:stream'
 import { withDeadline } from '../base/deadline.ts'
 import { messageOf, SetupError } from '../base/errors.ts'
 import {
@@ -18,7 +18,7 @@ import { RELEASE_BUSY_SPREAD_MS, unreachable } from './release.ts'
 
 /** Where the bytes go, piece by piece. */
 export interface Sink {
-  readonly write: (piece: Buffer) => Promise<void> | undefined
+  readonly write: (piece: Buffer) => Promise<void>
   /** They were not whole: the next try begins anew. */
   readonly discard: () => Promise<void>
 }
@@ -145,27 +145,41 @@ function openWithin(url: string, http: Http, parent: AbortSignal): Promise<Incom
 async function drain(
   message: IncomingMessage,
   sink: Sink,
-  { url, largest }: Pick<Wanted<Sink>, 'url' | 'largest'>,
+  wanted: Pick<Wanted<Sink>, 'url' | 'largest'>,
   signal: AbortSignal,
 ): Promise<string> {
-  const host = hostOf(url)
+  const host = hostOf(wanted.url)
   const hash = createHash('sha256')
   let bytes = 0
+  let waiting: Buffer[] = []
+  let waitingBytes = 0
+  const flush = async () => {
+    const piece = Buffer.concat(waiting, waitingBytes)
+    waiting = []
+    waitingBytes = 0
+    hash.update(piece)
+    await sink.write(piece)
+  }
   const silence = setTimeout(
     () => message.destroy(new NetworkError('timeout', `${host} sent no byte for ${SILENCE_MS / 1000} s.`)),
     SILENCE_MS,
   )
-  message.on('data', (chunk: Buffer) => {
-    silence.refresh()
-    bytes += chunk.length
-    if (bytes > largest) message.destroy(tooLarge(url, largest))
-  })
   addAbortSignal(signal, message)
   try {
-    await inPieces(message, (piece) => {
-      hash.update(piece)
-      return sink.write(piece)
-    })
+    for await (const chunk of message as AsyncIterable<Buffer>) {
+      silence.refresh()
+      bytes += chunk.length
+      if (bytes > wanted.largest) {
+        throw new SetupError(
+          `${wanted.url} is larger than ${wanted.largest / 1_000_000} MB, which no release of the Blaxel CLI is.`,
+          'It was not installed. Check what answers on the way: a proxy, or the mirror.',
+        )
+      }
+      waiting.push(chunk)
+      waitingBytes += chunk.length
+      if (waitingBytes >= PIECE_BYTES) await flush()
+    }
+    await flush()
     return hash.digest('hex')
   } catch (error) {
     signal.throwIfAborted()
@@ -173,50 +187,6 @@ async function drain(
   } finally {
     clearTimeout(silence)
   }
-}
-
-/**
- * Gives a stream's content in larger pieces, the next one when the last one was taken. By events: who iterates over a
- * stream copies every byte once more.
- */
-function inPieces(stream: Readable, take: (piece: Buffer) => Promise<void> | undefined): Promise<void> {
-  let waiting: Buffer[] = []
-  let waitingBytes = 0
-  const flush = () => {
-    const piece = Buffer.concat(waiting, waitingBytes)
-    waiting = []
-    waitingBytes = 0
-    return take(piece)
-  }
-  const last = async () => {
-    await flush()
-  }
-  return new Promise((done, fail) => {
-    stream.on('data', (chunk: Buffer) => {
-      waiting.push(chunk)
-      waitingBytes += chunk.length
-      if (waitingBytes < PIECE_BYTES) return
-      try {
-        const taken = flush()
-        if (taken === undefined) return
-        stream.pause()
-        taken.then(() => stream.resume(), fail)
-      } catch (error) {
-        stream.destroy(error as Error)
-      }
-    })
-    finished(stream, (error) => {
-      if (error) fail(error)
-      else last().then(done, fail)
-    })
-  })
-}
-
-function tooLarge(url: string, largest: number): SetupError {
-  return new SetupError(
-    `${url} is larger than ${largest / 1_000_000} MB, which no release of the Blaxel CLI is.`,
-    'It was not installed. Check what answers on the way: a proxy, or the mirror.',
-  )
 }
 
 /** A full disk is the machine's fault, not the connection's: it is not worth another try. */

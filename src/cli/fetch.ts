@@ -114,7 +114,7 @@ function textSink(): Sink & { readonly text: () => string } {
   return {
     write: (piece) => {
       pieces.push(piece)
-      return undefined
+      return Promise.resolve()
     },
     discard: () => Promise.resolve(),
     text: () => Buffer.concat(pieces).toString('utf8'),
