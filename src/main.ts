@@ -53,6 +53,7 @@ const LASTING_LOGIN_MS = 86_400_000
  */
 export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
   const { runner, signal } = edges
+  await refuseBadVersion(inputs)
   for (const warning of inputs.warnings) runner.warning(warning)
   const { access } = inputs
   if (access.kind === 'session') await prepareSession(access, edges)
@@ -112,6 +113,13 @@ function openNotebook({ runner, machine, use }: MainEdges): Notebook {
       save()
     },
   }
+}
+
+/** Reading ranges takes as long to load as reading all inputs: only where one is given. */
+async function refuseBadVersion({ version }: Inputs): Promise<void> {
+  if (version.kind !== 'range') return
+  const { refuseBadRange } = await import('./cli/version-range.ts')
+  refuseBadRange(version.range)
 }
 
 /** What can be known without a request: whether the config can be changed, and what in the checkout will interfere. */

@@ -458,11 +458,6 @@ describe('a bad input', () => {
       'Set it to a whole number of hours, days or weeks, such as 2h, 1d or 1w.',
     ],
     [
-      { version: 'newest' },
-      "The input version is 'newest', which is no version of the Blaxel CLI.",
-      "Use an exact version such as '0.1.108', a range such as '^0.1.90', or 'latest'.",
-    ],
-    [
       { version: '0.1.17' },
       "The input version is '0.1.17', but versions before 0.1.18 can't run unattended.",
       'Use 0.1.18 or newer: older ones have no --skip-version-warning and wait for api.github.com without end.',

@@ -3,16 +3,15 @@ import fc from 'fast-check'
 import semver from 'semver'
 import { SetupError } from '../../src/base/errors.ts'
 import {
-  before,
   believesRefusals,
   exactVersion,
   isSupported,
   looksLikePrerelease,
-  matching,
   parseVersionWish,
   versionInLocation,
   type VersionWish,
 } from '../../src/cli/version.ts'
+import { before, matching, refuseBadRange } from '../../src/cli/version-range.ts'
 import { holds, thrownBy } from './property.ts'
 
 const number = fc.nat({ max: 300 })
@@ -20,6 +19,13 @@ const release = fc.tuple(number, number, number).map((parts) => parts.join('.'))
 const tagged = fc.constantFrom('rc1', 'dev', 'dev7', 'pre.1', 'preview', 'alpha.0', 'beta', 'nightly', 'unstable')
 const prerelease = fc.tuple(release, tagged).map((parts) => parts.join('-'))
 const version = fc.oneof(release, prerelease)
+
+/** As the main step reads the input. */
+function wished(input: string): VersionWish {
+  const wish = parseVersionWish(input)
+  if (wish.kind === 'range') refuseBadRange(wish.range)
+  return wish
+}
 
 describe('the input version', () => {
   test.each<[string, VersionWish]>([
@@ -37,13 +43,13 @@ describe('the input version', () => {
     ['>=0.1.90 <0.2', { kind: 'range', range: '>=0.1.90 <0.2' }],
     ['*', { kind: 'range', range: '*' }],
   ])('%j is understood', (input, wish) => {
-    expect(parseVersionWish(input)).toEqual(wish)
+    expect(wished(input)).toEqual(wish)
   })
 
   test.each(['newest', 'Latest', 'vv0.1.108', '0.1.108.1', '0.1.108/../..', '0,1,108', 'v', '-1', '$(id)'])(
     '%j is none',
     (input) => {
-      expect(thrownBy(() => parseVersionWish(input))).toEqual(
+      expect(thrownBy(() => wished(input))).toEqual(
         new SetupError(
           `The input version is '${input}', which is no version of the Blaxel CLI.`,
           "Use an exact version such as '0.1.108', a range such as '^0.1.90', or 'latest'.",
@@ -53,7 +59,7 @@ describe('the input version', () => {
   )
 
   test.each(['0.1.17', 'v0.1.16', '0.1.0', '0.0.99', '0.1.18-rc1', '0.1.16-dev7'])('%s is too old', (input) => {
-    expect(thrownBy(() => parseVersionWish(input))).toEqual(
+    expect(thrownBy(() => wished(input))).toEqual(
       new SetupError(
         `The input version is '${input.replace(/^v/, '')}', but versions before 0.1.18 can't run unattended.`,
         'Use 0.1.18 or newer: older ones have no --skip-version-warning and wait for api.github.com without end.',
@@ -66,7 +72,7 @@ describe('the input version', () => {
       fc.property(fc.oneof(fc.string(), version, fc.stringMatching(/^[v=~^<>]{0,2}[0-9.x*-]{1,9}$/)), (input) => {
         let wish: VersionWish
         try {
-          wish = parseVersionWish(input)
+          wish = wished(input)
         } catch (error) {
           expect(error).toBeInstanceOf(SetupError)
           return
@@ -96,6 +102,36 @@ describe('an exact version', () => {
           expect([other, exactVersion(other)]).toEqual([other, undefined])
         }
       }),
+    )
+  })
+
+  test('is what semver takes for one, but for build metadata and numbers of more than nine digits', () => {
+    const identifier = fc.stringMatching(/^[0-9A-Za-z-]{0,4}$/)
+    const tail = fc
+      .array(identifier, { maxLength: 3 })
+      .map((parts) => (parts.length === 0 ? '' : `-${parts.join('.')}`))
+    const part = fc.oneof(number.map(String), fc.stringMatching(/^\d{0,9}$/))
+    const almost = fc.tuple(part, part, part, tail).map(([a, b, c, rest]) => `${a}.${b}.${c}${rest}`)
+    holds(
+      fc.property(fc.oneof(almost, fc.string()), (text) => {
+        expect(exactVersion(text)).toBe(semver.valid(text) === text ? text : undefined)
+      }),
+      2000,
+    )
+    expect([exactVersion('0.1.1234567890'), exactVersion(`0.1.1-${'a'.repeat(60)}`)]).toEqual([undefined, undefined])
+  })
+
+  test('comes before another as semver says', () => {
+    const near = fc.tuple(fc.nat(1), fc.nat(2), fc.nat(120), fc.constantFrom('', '-rc1', '-dev'))
+    holds(
+      fc.property(near, ([major, minor, patch, tail]) => {
+        const text = `${major}.${minor}.${patch}${tail}`
+        expect([isSupported(text), believesRefusals(text)]).toEqual([
+          semver.gte(text, '0.1.18'),
+          semver.lt(text, '0.1.95'),
+        ])
+      }),
+      2000,
     )
   })
 

@@ -5,6 +5,7 @@ import { parseChecksumInput, pinnedChecksum } from './checksum.ts'
 import knownChecksums from './known-checksums.json' with { type: 'json' }
 import { platformFor } from './platform.ts'
 import { cacheEntry, isFromArchive, readRecord } from './tool-cache.ts'
+import { exactVersion } from './version.ts'
 
 /** A `bl version` of a cached program that runs while the rest of the action is still being loaded. */
 export interface HeadStart {
@@ -28,7 +29,7 @@ export interface HeadStartEdges {
  */
 export function beginVersion({ run, env, childEnv, os, arch }: HeadStartEdges): HeadStart | undefined {
   const input = (name: string) => (env[`INPUT_${name.toUpperCase()}`] ?? '').trim()
-  const version = /^v?(\d+\.\d+\.\d+)$/.exec(input('version'))?.[1]
+  const version = exactVersion(input('version'))
   const toolCache = env.RUNNER_TOOL_CACHE ?? ''
   if (version === undefined || input('mirror-url') !== '' || !isAbsolute(toolCache)) return undefined
   // Node would print the environment of the child, which may hold a proxy's password.

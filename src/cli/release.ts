@@ -2,7 +2,7 @@ import { SetupError } from '../base/errors.ts'
 import { NetworkError, type Http, type HttpAnswer } from '../base/http.ts'
 import { excerpt } from '../base/redact.ts'
 import { listReleases, type ListedRelease } from './release-list.ts'
-import { before, isSupported, looksLikePrerelease, matching, versionInLocation, type VersionWish } from './version.ts'
+import { isSupported, looksLikePrerelease, versionInLocation, type VersionWish } from './version.ts'
 
 /** Where releases come from. */
 export type ReleaseSource =
@@ -91,6 +91,7 @@ export async function releaseBefore(
   const good = usable(releases, edges.archive).filter(
     (candidate) => !candidate.isPrerelease && !looksLikePrerelease(candidate.version),
   )
+  const { before } = await import('./version-range.ts')
   const [older] = before(
     good.map((candidate) => candidate.version),
     version,
@@ -115,6 +116,7 @@ async function newestInRange(range: string, edges: ReleaseEdges, signal: AbortSi
     )
   }
   const releases = await listReleases(edges.http, edges.source.token, signal)
+  const { matching } = await import('./version-range.ts')
   const stable = (candidate: ListedRelease) => !candidate.isPrerelease || looksLikePrerelease(candidate.version)
   const versionsOf = (candidates: readonly ListedRelease[]) =>
     matching(
