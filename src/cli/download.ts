@@ -44,8 +44,8 @@ const DEADLINE_MS = 600_000
 const TRIES = 8
 const SILENCE_MS = 15_000
 const LONGEST_CHAIN = 5
-/** TLS comes in pieces of 16 kB, each of which would be hashed and handed on by itself. */
-const PIECE_BYTES = 65_536
+/** TLS comes in pieces of 16 kB, each of which would be hashed and handed on by itself; more than this takes memory alone. */
+const PIECE_BYTES = 131_072
 
 /**
  * Hands on what a URL gives, hashing it on the way: memory does not grow with its size. No credential is sent, so
