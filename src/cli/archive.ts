@@ -1,6 +1,6 @@
 import { chmodSync, closeSync, openSync, writeFileSync } from 'node:fs'
 import type { Readable } from 'node:stream'
-import { createGunzip, type Gunzip } from 'node:zlib'
+import type { Gunzip } from 'node:zlib'
 import { messageOf, SetupError } from '../base/errors.ts'
 import { discard } from '../base/files.ts'
 import { excerpt } from '../base/redact.ts'
@@ -51,7 +51,8 @@ export function beginUnpacking(to: UnpackingTo, signal: AbortSignal): Unpacking 
 }
 
 function unpackingTar({ program, target }: UnpackingTo, signal: AbortSignal): Unpacking {
-  const gunzip = createGunzip(GUNZIP)
+  // Not imported: only a download needs it.
+  const gunzip = process.getBuiltinModule('node:zlib').createGunzip(GUNZIP)
   gunzip.on('error', () => undefined) // `finish` throws it
   const unpacked = unpackProgram(tarEntries(gunzip), program, target, signal)
   const ended = unpacked.catch(() => undefined)

@@ -1,7 +1,8 @@
-import { copyFile, mkdir, rm, symlink } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { copyFileSync, mkdirSync, symlinkSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { unlessAborted } from '../base/deadline.ts'
 import { SetupError } from '../base/errors.ts'
+import { discard } from '../base/files.ts'
 import { together } from '../base/together.ts'
 import { beginUnpacking, type Unpacking } from './archive.ts'
 import type { Http } from '../base/http.ts'
@@ -43,19 +44,19 @@ export async function fetchInto(
 ): Promise<CacheRecord> {
   const staged = join(edges.staging, 'entry')
   try {
-    await mkdir(staged, { recursive: true })
+    // One by one: an error names the path that was asked for, and so the one to which access is missing.
+    for (const each of [dirname(edges.staging), edges.staging, staged]) mkdirSync(each, { recursive: true })
     const record = await fetchProgram(join(staged, edges.platform.program), version, pinned, edges, signal)
-    await makeCommand(staged, edges.platform)
+    makeCommand(staged, edges.platform)
     const file = join(staged, edges.platform.command)
     const returned = edges.offer(file)
     await refuseUnusable(file, version, edges, signal)
-    await writeRecord(staged, record)
+    writeRecord(staged, record)
     await unlessAborted(returned, signal)
     await publish(staged, entry, record, unusable)
     return record
   } finally {
-    // What can't be removed now is for the post step.
-    await rm(edges.staging, { recursive: true, force: true, maxRetries: 5 }).catch(() => undefined)
+    discard(edges.staging)
   }
 }
 
@@ -162,12 +163,12 @@ const MISMATCH_REMEDY: Readonly<Record<VerifiedBy, string>> = {
 }
 
 /** Archives hold `blaxel` alone; users type `bl`. */
-async function makeCommand(directory: string, platform: Platform): Promise<void> {
+function makeCommand(directory: string, platform: Platform): void {
   const from = join(directory, platform.program)
   const to = join(directory, platform.command)
   // Symlinks need a privilege on Windows.
-  if (platform.program.endsWith('.exe')) await copyFile(from, to)
-  else await symlink(basename(from), to)
+  if (platform.program.endsWith('.exe')) copyFileSync(from, to)
+  else symlinkSync(basename(from), to)
 }
 
 async function refuseUnusable(file: string, version: string, edges: FetchEdges, signal: AbortSignal): Promise<void> {

@@ -2,7 +2,7 @@ import { excerpt } from '../base/redact.ts'
 import { unlessAborted } from '../base/deadline.ts'
 import { checkVersion, judgeVersion, versionTimeout, type VersionCheck } from './bl.ts'
 import { pinnedChecksum, type ChecksumInput, type ExpectedChecksum, type VerifiedBy } from './checksum.ts'
-import type { FetchEdges, fetchInto } from './fetch.ts'
+import { fetchInto, type FetchEdges } from './fetch.ts'
 import type { HeadStart } from './head-start.ts'
 import knownChecksums from './known-checksums.json' with { type: 'json' }
 import { MissingFile, releaseBefore, resolveVersion, type Resolution } from './release.ts'
@@ -59,7 +59,7 @@ async function installRelease(
   const pinned = pinnedChecksum(checksum, knownChecksums, version, edges.platform.archive)
   const found = readRecord(entry)
   const isUsable = found !== undefined && (await isUsableRecord(found, entry, version, pinned, edges, signal))
-  const record = isUsable ? found : await fetched(entry, version, pinned, found, edges, signal)
+  const record = isUsable ? found : await fetchInto(entry, version, pinned, found, edges, signal)
   if (warning !== undefined) edges.warn(warning)
   if (mirror !== undefined && record.verifiedBy === 'release-checksums') {
     edges.warn(
@@ -105,10 +105,4 @@ async function checkCached(
   if (headStart?.file !== file) return checkVersion(file, version, edges, signal)
   const check = judgeVersion(await unlessAborted(headStart.outcome, signal), version)
   return check.kind === 'as-expected' ? check : checkVersion(file, version, edges, signal)
-}
-
-/** What is in the tool cache already needs nothing of this. */
-async function fetched(...args: Parameters<typeof fetchInto>): Promise<CacheRecord> {
-  const { fetchInto } = await import('./fetch.ts')
-  return fetchInto(...args)
 }

@@ -1,14 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync, statSync } from 'node:fs'
-import { mkdir, rm, unlink, writeFile } from 'node:fs/promises'
+import { existsSync, mkdirSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { codeOf } from '../base/errors.ts'
-import { renamePatiently } from '../base/files.ts'
+import { discard, renamePatiently } from '../base/files.ts'
 import { parseRecord, RECORD, type CacheEntry, type CacheRecord } from './tool-cache.ts'
 
 /** Writes the record into a staged entry. */
-export async function writeRecord(directory: string, record: CacheRecord): Promise<void> {
-  await writeFile(join(directory, RECORD), `${JSON.stringify(record)}\n`)
+export function writeRecord(directory: string, record: CacheRecord): void {
+  writeFileSync(join(directory, RECORD), `${JSON.stringify(record)}\n`)
 }
 
 /**
@@ -23,10 +22,10 @@ export async function publish(
   record: CacheRecord,
   unusable: CacheRecord | undefined,
 ): Promise<void> {
-  await mkdir(dirname(entry.directory), { recursive: true })
+  mkdirSync(dirname(entry.directory), { recursive: true })
   // A file or a link to nowhere is nobody's entry. Not by `rm`: it empties a directory that another job puts there while
   // it looks (Node 24, even without `recursive`).
-  if (!isDirectory(entry.directory)) await unlink(entry.directory).catch(() => undefined)
+  if (!isDirectory(entry.directory)) unlinkIfThere(entry.directory)
   try {
     await renamePatiently(staged, entry.directory)
   } catch (error) {
@@ -36,16 +35,24 @@ export async function publish(
     const isSame = winner?.sha256 === record.sha256 && winner.version === record.version
     if (!isSame || unusable !== undefined) await replaceFiles(staged, entry)
   }
-  await writeFile(entry.marker, '')
+  writeFileSync(entry.marker, '')
 }
 
 function isDirectory(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 }
 
+function unlinkIfThere(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch {
+    // whoever renames to it says what is wrong
+  }
+}
+
 async function replaceFiles(staged: string, entry: CacheEntry): Promise<void> {
   // Without its record the entry is nobody's hit while its files change.
-  await rm(join(entry.directory, RECORD), { force: true })
+  rmSync(join(entry.directory, RECORD), { force: true })
   for (const path of [entry.program, entry.command, join(entry.directory, RECORD)]) {
     await replaceFile(join(staged, path.slice(entry.directory.length + 1)), path)
   }
@@ -60,6 +67,6 @@ async function replaceFile(from: string, to: string): Promise<void> {
     const aside = `${to}.${randomUUID()}.old`
     await renamePatiently(to, aside)
     await renamePatiently(from, to)
-    await rm(aside, { recursive: true, force: true }).catch(() => undefined)
+    discard(aside)
   }
 }
