@@ -11,7 +11,7 @@ export default {
   mutate: [
     'src/base/{redact,retry,url,deadline,together}.ts',
     'src/blaxel/{config-text,config-layout,credential,origin,values,ledger}.ts',
-    'src/cli/{checksum,platform,version,version-file}.ts',
+    'src/cli/{checksum,loan,platform,version,version-file,version-range}.ts',
     'src/github/{credential-inputs,environment,event,inputs}.ts',
     'src/state.ts',
   ],
