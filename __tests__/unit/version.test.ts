@@ -118,7 +118,8 @@ describe('an exact version', () => {
       }),
       2000,
     )
-    expect([exactVersion('0.1.1234567890'), exactVersion(`0.1.1-${'a'.repeat(60)}`)]).toEqual([undefined, undefined])
+    const longest = `0.1.1-${'a'.repeat(58)}`
+    expect([longest, `${longest}a`, '0.1.1234567890'].map(exactVersion)).toEqual([longest, undefined, undefined])
   })
 
   test('comes before another as semver says', () => {
