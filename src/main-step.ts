@@ -13,7 +13,7 @@ import { runOrigin } from './github/event.ts'
 import { readInputs } from './github/inputs.ts'
 import { proxyPasswords, readMachine } from './github/machine.ts'
 import { createRunner, type Runner } from './github/runner.ts'
-import { discardScratch, main } from './main.ts'
+import { discardDirectories, main } from './main.ts'
 
 /** After a cancel the runner waits 7.5 s before it asks again: what is left then is for the post step. */
 const CANCEL_GRACE_MS = 5_000
@@ -65,7 +65,7 @@ async function attempt(runner: Runner, headStart: HeadStart | undefined, signal:
     try {
       await main(inputs, { runner, machine, platform, http, run, headStart, use, ambient, signal })
     } finally {
-      discardScratch(machine, use)
+      discardDirectories(machine, use)
     }
     return 0
   } catch (error) {

@@ -63,8 +63,9 @@ export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
   const [installation, opened] = await together(
     signal,
     async (both) => {
-      const { offer } = lender
-      const installation = await timed('install', edges, () => installCli(inputs, notebook.state(), offer, edges, both))
+      const installation = await timed('install', edges, () =>
+        installCli(inputs, notebook.state(), lender, edges, both),
+      )
       lender.settle(installation.path)
       return installation
     },
@@ -143,12 +144,13 @@ function checkoutWarning(setting: CheckoutSetting): string {
 async function installCli(
   inputs: Inputs,
   state: State,
-  offer: Lender['offer'],
+  lender: Lender,
   edges: MainEdges,
   signal: AbortSignal,
 ): Promise<Installation> {
   const { runner, machine, platform, http, run, headStart } = edges
   const began = process.uptime()
+  let ended: number | undefined
   const installation = await install(
     inputs.version,
     inputs.checksum,
@@ -164,11 +166,16 @@ async function installCli(
       scratch: state.scratch,
       toolCache: machine.toolCache,
       staging: state.staging,
-      offer,
+      offer: lender.offer,
+      returned: () => {
+        // How long the login takes from then on says nothing of the installation.
+        ended = process.uptime()
+        return lender.returned()
+      },
     },
     signal,
   )
-  const seconds = (process.uptime() - began).toFixed(1)
+  const seconds = ((ended ?? process.uptime()) - began).toFixed(1)
   const checked = `SHA-256 verified: ${installation.verifiedBy.replace('-', ' ')}`
   const what = `bl ${installation.version} for ${platform.name}`
   runner.info(
@@ -328,7 +335,11 @@ async function timed<T>(phase: string, { runner }: Pick<MainEdges, 'runner'>, wo
   }
 }
 
-/** The private homes of `bl` are empty by now; the post step removes them where this could not run. */
-export function discardScratch(machine: Machine, use: string): void {
+/**
+ * Removes the private homes of `bl`, which are empty by now, and the staging directory, in which a program may have
+ * run that Windows does not remove before its end. The post step does it where this could not run.
+ */
+export function discardDirectories(machine: Machine, use: string): void {
   discard(join(machine.temp, directoryNames.scratch(use)))
+  discard(stagingDirectory(machine.toolCache, directoryNames.staging(use)))
 }

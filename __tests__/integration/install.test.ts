@@ -547,6 +547,59 @@ esac
     }),
   )
 
+  test.concurrent('and fails before the API has answered logs in once more from the tool cache', () =>
+    inWorld(async (world) => {
+      const note = publishScript(world, {
+        version: 'waitForLogin; sleep 0.5; echo "Version: 9.9.3"',
+        login: 'case $0 in */entry/bl) exit 3 ;; *) logIn ;; esac',
+      })
+      const { machine, sandbox } = world
+      sandbox.intercept({ host: 'api.blaxel.ai', path: '/v0/workspaces/acme', answer: { kind: 'delay', ms: 3_000 } })
+      const step = await machine.job().uses({ with: good })
+      expect([step.exitCode, step.outputs.authenticated]).toEqual([0, 'true'])
+      expect(await readFile(note, 'utf8')).toBe(`${entryOf(machine, '9.9.3').command}\n`)
+    }),
+  )
+
+  test.concurrent('and is no program is never run', () =>
+    inWorld(async ({ sandbox, machine }) => {
+      const ran = join(sandbox.root, 'ran')
+      const program = { name: 'blaxel', content: Buffer.from(`touch '${ran}'\n`), mode: 0o755 }
+      sandbox.github.publish({ version: '9.9.3', assets: { [sandbox.github.platformFile]: tarGz([program]) } })
+      const step = await machine.job({ debug: true }).uses({ with: good })
+      expectFailure(step, ['The downloaded bl 9.9.3 does not run on this runner: it is no program.'])
+      expect(step.log).toMatch(/install: \d+ ms/)
+      expect(step.log).not.toMatch(/login: \d+ ms/)
+      expect(existsSync(ran)).toBe(false)
+    }),
+  )
+
+  test.concurrent('and logs in is not published where the step is cancelled meanwhile', () =>
+    inWorld(async (world) => {
+      const note = publishScript(world, { version: 'echo "Version: 9.9.3"', login: 'exec sleep 60' })
+      const { machine } = world
+      const step = machine.job().start({ with: good })
+      while (!existsSync(note)) await new Promise((resolve) => setTimeout(resolve, 20))
+      // Time enough for the check to end.
+      await new Promise((resolve) => setTimeout(resolve, 1_000))
+      step.kill('SIGINT')
+      expectFailure(await step.result, ['The step was cancelled (SIGINT).'])
+      expect(tree(machine.toolCache)).toEqual(['bl'])
+      expectNothingStaged(world)
+    }),
+  )
+
+  test.concurrent('says how long it took without the login', () =>
+    inWorld(async (world) => {
+      publishScript(world, { version: 'echo "Version: 9.9.3"', login: 'sleep 6; logIn' })
+      const step = await world.machine.job({ debug: true }).uses({ with: good })
+      const seconds = Number(/Installed bl 9\.9\.3 for \S+ in ([\d.]+) s/.exec(step.log)?.[1])
+      const login = Number(/login: (\d+) ms/.exec(step.log)?.[1]) / 1000
+      expect(login).toBeGreaterThan(6)
+      expect(seconds).toBeLessThan(login)
+    }),
+  )
+
   test.concurrent('logs in from the tool cache where the session comes later', () =>
     inWorld(async (world) => {
       const note = publishScript(world, { version: 'echo "Version: 9.9.3"', login: 'logIn' })

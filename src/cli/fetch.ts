@@ -6,7 +6,7 @@ import { discard } from '../base/files.ts'
 import { together } from '../base/together.ts'
 import { beginUnpacking, type Unpacking } from './archive.ts'
 import type { Http } from '../base/http.ts'
-import { checkVersion, versionTimeout, type BlEdges } from './bl.ts'
+import { checkVersion, isProgram, versionTimeout, type BlEdges } from './bl.ts'
 import { findChecksum, type ExpectedChecksum, type VerifiedBy } from './checksum.ts'
 import { download, type Sink } from './download.ts'
 import type { Platform } from './platform.ts'
@@ -19,10 +19,12 @@ export interface FetchEdges extends BlEdges {
   readonly debug: (line: string) => void
   readonly source: ReleaseSource
   readonly platform: Platform
-  /** A directory inside the tool cache that does not exist yet; it is gone afterwards. */
+  /** A directory inside the tool cache that does not exist yet; it is gone afterwards, if nothing runs from there. */
   readonly staging: string
-  /** Hears of the verified program, and settles when it may be moved from there. */
-  readonly offer: (file: string) => Promise<void>
+  /** Hears of the verified program. */
+  readonly offer: (file: string) => void
+  /** Settles when nobody runs it there any more. */
+  readonly returned: () => Promise<void>
 }
 
 const LARGEST_ARCHIVE = 200_000_000
@@ -49,10 +51,12 @@ export async function fetchInto(
     const record = await fetchProgram(join(staged, edges.platform.program), version, pinned, edges, signal)
     makeCommand(staged, edges.platform)
     const file = join(staged, edges.platform.command)
-    const returned = edges.offer(file)
+    // What is no program would be handed to a shell.
+    if (isProgram(file)) edges.offer(file)
     await refuseUnusable(file, version, edges, signal)
     writeRecord(staged, record)
-    await unlessAborted(returned, signal)
+    await unlessAborted(edges.returned(), signal)
+    signal.throwIfAborted()
     await publish(staged, entry, record, unusable)
     return record
   } finally {

@@ -6,11 +6,10 @@ export interface Loan {
 
 /** Brings together who installs the program and who needs it, so that it can be run before it is published. */
 export interface Lender {
-  /**
-   * Offers a program whose sum is right but which is still to be checked and moved.
-   * Settles when it may be moved: at once where nobody waits for it.
-   */
-  readonly offer: (file: string) => Promise<void>
+  /** Offers a program whose sum is right but which is still to be checked and moved. */
+  readonly offer: (file: string) => void
+  /** Settles when what was offered may be moved: at once where nobody had waited for it. */
+  readonly returned: () => Promise<void>
   /** Says that it has been checked, and where it is for good. */
   readonly settle: (file: string) => void
   /** The first program that there is from now on. */
@@ -24,16 +23,15 @@ export function createLender(): Lender {
   const lent = Promise.withResolvers<Loan>()
   const settled = Promise.withResolvers<string>()
   let isAwaited = false
+  let returned = Promise.resolve()
   return {
-    offer: async (file) => {
+    offer: (file) => {
       if (!isAwaited) return
-      const returned = Promise.withResolvers<undefined>()
-      const giveBack = () => {
-        returned.resolve(undefined)
-      }
-      lent.resolve({ file, giveBack })
-      await returned.promise
+      returned = new Promise((giveBack) => {
+        lent.resolve({ file, giveBack })
+      })
     },
+    returned: () => returned,
     settle: (file) => {
       settled.resolve(file)
       lent.resolve({ file, giveBack: () => undefined })

@@ -67,6 +67,6 @@ async function replaceFile(from: string, to: string): Promise<void> {
     const aside = `${to}.${randomUUID()}.old`
     await renamePatiently(to, aside)
     await renamePatiently(from, to)
-    discard(aside)
+    discard(aside) // a program that still runs there stays
   }
 }
