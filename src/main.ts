@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { unlessAborted, withDeadline } from './base/deadline.ts'
 import { SetupError } from './base/errors.ts'
 import { discard, statIfThere } from './base/files.ts'
@@ -224,6 +225,8 @@ async function open(
     async (both) =>
       access.login ? logIn(access, session, lender, accepted.promise, notebook, edges, both) : undefined,
     async (both) => {
+      // The login takes longest, so it begins first where it can.
+      await nextTurn()
       await timed('workspace', edges, () => ask(both, (api) => checkWorkspace(credential, workspace, session, api)))
       accepted.resolve('accepted')
     },

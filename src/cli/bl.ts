@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, readFileSync, readSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { SetupError, messageOf } from '../base/errors.ts'
 import { discard } from '../base/files.ts'
@@ -180,8 +180,7 @@ function homeVariables(home: string): Record<string, string> {
  * directory of its own for both, which is removed at once since a login leaves the token in it.
  */
 async function inPrivateHome<T>(edges: BlEdges, work: (home: string) => Promise<T>): Promise<T> {
-  const home = join(edges.scratch, crypto.randomUUID())
-  mkdirSync(home, { recursive: true, mode: 0o700 })
+  const home = mkdtempSync(join(edges.scratch, 'home-'))
   try {
     return await work(home)
   } finally {

@@ -1,5 +1,6 @@
 import { copyFileSync, mkdirSync, symlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { unlessAborted } from '../base/deadline.ts'
 import { SetupError } from '../base/errors.ts'
 import { discard } from '../base/files.ts'
@@ -53,6 +54,8 @@ export async function fetchInto(
     const file = join(staged, edges.platform.command)
     // What is no program would be handed to a shell.
     if (isProgram(file)) edges.offer(file)
+    // Whoever waits for it takes longer than its check, and so begins first.
+    await nextTurn()
     await refuseUnusable(file, version, edges, signal)
     writeRecord(staged, record)
     await unlessAborted(edges.returned(), signal)
