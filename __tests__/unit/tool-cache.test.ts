@@ -25,7 +25,7 @@ import {
   type CacheEntry,
   type CacheRecord,
 } from '../../src/cli/tool-cache.ts'
-import { holdsAsync } from './property.ts'
+import { holds, holdsAsync } from './property.ts'
 
 const VERSION = '9.9.2'
 const linux = platformFor('linux', 'x64')
@@ -60,17 +60,17 @@ function find(...parameters: Parameters<typeof toolCacheOfActions.find>): string
 }
 
 /** A staged entry whose program is this text. */
-async function stage(program: string): Promise<string> {
+function stage(program: string): string {
   const directory = join(stagingDirectory(toolCache, `.staging-${count++}`), 'entry')
   mkdirSync(directory, { recursive: true })
   writeFileSync(join(directory, linux.program), program)
   symlinkSync(linux.program, join(directory, linux.command))
-  await writeRecord(directory, recordOf(program))
+  writeRecord(directory, recordOf(program))
   return directory
 }
 
 async function publishNew(program: string, unusable?: CacheRecord): Promise<void> {
-  await publish(await stage(program), entry, recordOf(program), unusable)
+  await publish(stage(program), entry, recordOf(program), unusable)
 }
 
 /** What stands in the entry's place. */
@@ -107,7 +107,7 @@ describe('a published entry', () => {
     ['win32', 'ia32', '1.20.300'],
   ])('of %s-%s in version %s stands there too', async (os, arch, version) => {
     const place = cacheEntry(toolCache, version, platformFor(os, arch), undefined)
-    await publish(await stage('one'), place, recordOf('one'), undefined)
+    await publish(stage('one'), place, recordOf('one'), undefined)
     expect(find('bl', version, arch)).toBe(place.directory)
   })
 
@@ -115,14 +115,14 @@ describe('a published entry', () => {
     const mirrors = [undefined, 'https://mirror.example/bl', 'https://mirror.example/bl2']
     const places = mirrors.map((mirror) => cacheEntry(toolCache, VERSION, linux, mirror))
     for (const [index, place] of places.entries()) {
-      await publish(await stage(`from ${index}`), place, recordOf(`from ${index}`), undefined)
+      await publish(stage(`from ${index}`), place, recordOf(`from ${index}`), undefined)
     }
     expect(places.map(({ program }) => readFileSync(program, 'utf8'))).toEqual(['from 0', 'from 1', 'from 2'])
     expect(find('bl', VERSION, 'x64')).toBe(places[0]?.directory)
   })
 
   test('that another job has put there meanwhile is taken as it is', async () => {
-    const winner = await stage('one')
+    const winner = stage('one')
     writeFileSync(join(winner, 'theirs'), '')
     await publish(winner, entry, recordOf('one'), undefined)
     await publishNew('one')
@@ -228,9 +228,9 @@ describe('a record', () => {
 
   test('is read as it was written', async () => {
     await publishNew('one')
-    await holdsAsync(
-      fc.asyncProperty(record, async (written) => {
-        await writeRecord(entry.directory, written)
+    holds(
+      fc.property(record, (written) => {
+        writeRecord(entry.directory, written)
         expect(readRecord(entry)).toEqual(written)
       }),
     )
