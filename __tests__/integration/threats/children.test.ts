@@ -62,7 +62,8 @@ test('threat 8: a child sees the allowed variables and no others', async () => {
   await job.end()
   expect(step.exitCode).toBe(0)
   const invocations = sandbox.github.invocations()
-  expect(invocations.map(({ argv }) => argv[0])).toEqual(['version', 'login'])
+  // Both run at the same time.
+  expect(invocations.map(({ argv }) => argv[0]).sort()).toEqual(['login', 'version'])
   for (const { argv, env: seen, cwdEntries, stdinClosed } of invocations) {
     const allowed = argv[0] === 'login' ? ALLOWED_FOR_LOGIN : ALLOWED
     expect(Object.keys(seen).filter((name) => !allowed.includes(name))).toEqual([])
@@ -77,10 +78,12 @@ describe('threat 14: bl is told nothing secret by its arguments:', () => {
     const step = await job.uses({ with: { workspace: 'acme', ...credential } })
     expect(step.exitCode).toBe(0)
     await job.end()
-    expect(world.sandbox.github.invocations().map(({ argv }) => argv)).toEqual([
-      ['version', '--skip-version-warning'],
-      ['login', 'acme', '--skip-version-warning'],
-    ])
+    expect(
+      world.sandbox.github
+        .invocations()
+        .map(({ argv }) => argv.join(' '))
+        .sort(),
+    ).toEqual(['login acme --skip-version-warning', 'version --skip-version-warning'])
   })
 })
 
@@ -138,7 +141,11 @@ describe('threat 15: a workspace is one word for bl, or refused:', () => {
       const job = machine.job()
       const step = await job.uses({ with: { ...good, workspace } })
       expect([step.exitCode, step.outputs.workspace]).toEqual([0, workspace])
-      expect(sandbox.github.invocations().at(-1)?.argv).toEqual(['login', workspace, '--skip-version-warning'])
+      expect(sandbox.github.invocations().map(({ argv }) => argv)).toContainEqual([
+        'login',
+        workspace,
+        '--skip-version-warning',
+      ])
       await job.end()
       expect(tree(machine.home)).toEqual([])
     }
