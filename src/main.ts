@@ -269,17 +269,14 @@ async function logIn(
     )
   const { file, giveBack } = await unlessAborted(lender.borrow(), signal)
   try {
-    return await attempt(file)
+    return await attempt(file).finally(giveBack)
   } catch (error) {
     const wasAccepted = (await Promise.race([accepted, Promise.resolve('unknown')])) === 'accepted'
-    giveBack()
     // Why a program does not run its check says better, and why a login fails the API; where that needs several tries, so may `bl`.
     const installed = await unlessAborted(lender.settled, signal)
     if (wasAccepted) throw error
     await unlessAborted(accepted, signal)
     return await attempt(installed)
-  } finally {
-    giveBack()
   }
 }
 
@@ -340,7 +337,7 @@ async function timed<T>(phase: string, { runner }: Pick<MainEdges, 'runner'>, wo
 
 /**
  * Removes the private homes of `bl`, which are empty by now, and the staging directory, in which a program may have
- * run that Windows does not remove before its end. The post step does it where this could not run.
+ * run until now, which Windows would not remove. The post step does it where this could not run.
  */
 export function discardDirectories(machine: Machine, use: string): void {
   discard(join(machine.temp, directoryNames.scratch(use)))

@@ -105,7 +105,7 @@ describe('an exact version', () => {
     )
   })
 
-  test('is what semver takes for one, but for build metadata and numbers of more than nine digits', () => {
+  test('is what semver takes for one, but for build metadata and what is longer than any tag', () => {
     const identifier = fc.stringMatching(/^[0-9A-Za-z-]{0,4}$/)
     const tail = fc
       .array(identifier, { maxLength: 3 })

@@ -1,9 +1,7 @@
 import { copyFileSync, mkdirSync, symlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { unlessAborted } from '../base/deadline.ts'
 import { SetupError } from '../base/errors.ts'
-import { discard } from '../base/files.ts'
 import { together } from '../base/together.ts'
 import { beginUnpacking, type Unpacking } from './archive.ts'
 import type { Http } from '../base/http.ts'
@@ -20,7 +18,7 @@ export interface FetchEdges extends BlEdges {
   readonly debug: (line: string) => void
   readonly source: ReleaseSource
   readonly platform: Platform
-  /** A directory inside the tool cache that does not exist yet; it is gone afterwards, if nothing runs from there. */
+  /** A directory inside the tool cache, made here; who gives it removes it, when nothing runs there any more. */
   readonly staging: string
   /** Hears of the verified program. */
   readonly offer: (file: string) => void
@@ -46,25 +44,19 @@ export async function fetchInto(
   signal: AbortSignal,
 ): Promise<CacheRecord> {
   const staged = join(edges.staging, 'entry')
-  try {
-    // One by one: an error names the path that was asked for, and so the one to which access is missing.
-    for (const each of [dirname(edges.staging), edges.staging, staged]) mkdirSync(each, { recursive: true })
-    const record = await fetchProgram(join(staged, edges.platform.program), version, pinned, edges, signal)
-    makeCommand(staged, edges.platform)
-    const file = join(staged, edges.platform.command)
-    // What is no program would be handed to a shell.
-    if (isProgram(file)) edges.offer(file)
-    // Whoever waits for it takes longer than its check, and so begins first.
-    await nextTurn()
-    await refuseUnusable(file, version, edges, signal)
-    writeRecord(staged, record)
-    await unlessAborted(edges.returned(), signal)
-    signal.throwIfAborted()
-    await publish(staged, entry, record, unusable)
-    return record
-  } finally {
-    discard(edges.staging)
-  }
+  // One by one: an error names the path that was asked for, and so the one to which access is missing.
+  for (const each of [dirname(edges.staging), edges.staging, staged]) mkdirSync(each, { recursive: true })
+  const record = await fetchProgram(join(staged, edges.platform.program), version, pinned, edges, signal)
+  makeCommand(staged, edges.platform)
+  const file = join(staged, edges.platform.command)
+  // What is no program would be handed to a shell.
+  if (isProgram(file)) edges.offer(file)
+  await refuseUnusable(file, version, edges, signal)
+  writeRecord(staged, record)
+  await unlessAborted(edges.returned(), signal)
+  signal.throwIfAborted()
+  await publish(staged, entry, record, unusable)
+  return record
 }
 
 /**

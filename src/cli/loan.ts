@@ -1,5 +1,5 @@
 /** A program that may be run, and stays where it is until it is given back. */
-export interface Loan {
+interface Loan {
   readonly file: string
   readonly giveBack: () => void
 }
