@@ -217,7 +217,7 @@ class Job {
         if (current !== undefined) ended.push(await current.result)
       }
       current = undefined
-      this.orphans = endOrphans(this.#trackingId)
+      this.orphans = await endOrphans(this.#trackingId)
       return ended
     }
     const result = runPosts()

@@ -1,19 +1,36 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** How often to look again at a process that has no environment, 1 ms apart. */
+const LOOKS = 500
 
 /** Kills what a job has left running, recognised as the runner does it: by the tracking id in its environment. */
-export function endOrphans(trackingId: string): number[] {
+export async function endOrphans(trackingId: string): Promise<number[]> {
   if (process.platform !== 'linux') return []
-  const orphans = readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && environmentOf(name).includes(`RUNNER_TRACKING_ID=${trackingId}`))
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+  const environments = await Promise.all(pids.map(environmentOf))
+  return pids
+    .filter((_, index) => environments[index]?.includes(`RUNNER_TRACKING_ID=${trackingId}`))
     .map(Number)
-  return orphans.filter(kill)
+    .filter(kill)
 }
 
-function environmentOf(pid: string): string[] {
+/** The environment of a process; in the middle of an execve the kernel shows an empty one, so look until it is over. */
+async function environmentOf(pid: string): Promise<string[]> {
+  for (let look = 0; look < LOOKS; look++) {
+    const environment = read(`/proc/${pid}/environ`)
+    const isKernelThread = !existsSync(`/proc/${pid}/exe`)
+    if (environment !== '' || isKernelThread) return environment.split('\0')
+    await sleep(1)
+  }
+  return []
+}
+
+function read(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
+    return readFileSync(path, 'utf8')
   } catch {
-    return []
+    return ''
   }
 }
 

@@ -171,9 +171,22 @@ describe('how a step ends', () => {
     const job = machine.job()
     const { raw } = await job.run('sleep 60 >/dev/null 2>&1 &\necho $!')
     await job.end()
-    expect(job.orphans).toEqual(process.platform === 'linux' ? [Number(raw)] : [])
-    expect(stranger.exitCode ?? stranger.signalCode).toBeNull()
+    const strangersEnd = stranger.exitCode ?? stranger.signalCode
     stranger.kill()
+    expect(job.orphans).toEqual(process.platform === 'linux' ? [Number(raw)] : [])
+    expect(strangersEnd).toBeNull()
+  })
+
+  test('what a job leaves running is killed also when its environment cannot be seen yet', async () => {
+    machine = await machineWith('')
+    const job = machine.job()
+    const busy = 'i=0; while [ "$i" -lt 10000 ]; do i=$((i + 1)); done'
+    const { raw } = await job.run(
+      `env -i sh -c '${busy}; RUNNER_TRACKING_ID="$0" exec sleep 60' "$RUNNER_TRACKING_ID" >/dev/null 2>&1 &\necho $!`,
+    )
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    await job.end()
+    expect(job.orphans).toEqual(process.platform === 'linux' ? [Number(raw)] : [])
   })
 
   test('jobs of one machine share home and tool cache, not the temporary directory', async () => {
