@@ -313,12 +313,7 @@ function removeIfEmpty(directory: string): void {
 
 /** What a use that was killed may have left beside the config. */
 function removeTemporary(paths: LoginPaths, id: string): void {
-  for (const path of [
-    temporaryConfig(paths, id),
-    `${paths.ledger}.${id}`,
-    `${paths.lock}.${id}`,
-    `${paths.lock}.${id}-journal`,
-  ]) {
+  for (const path of [temporaryConfig(paths, id), `${paths.ledger}.${id}`, `${paths.lock}.${id}`]) {
     rmSync(path, { force: true })
   }
 }
