@@ -103,6 +103,13 @@ export function requestsTo(sandbox: Sandbox, host: string): string[] {
   return sandbox.requests.filter((request) => request.host === host).map(({ method, path }) => `${method} ${path}`)
 }
 
+/** Of those, what the action asked itself. `bl login` may ask while the action still waits for its own answers. */
+export function ownRequestsTo(sandbox: Sandbox, host: string): string[] {
+  return sandbox.requests
+    .filter((request) => request.host === host && request.headers['user-agent'] === 'setup-bl')
+    .map(({ method, path }) => `${method} ${path}`)
+}
+
 /** Whether a process runs. What was killed and is waited for by nobody keeps its number, as a zombie. */
 export function isAlive(pid: number): boolean {
   try {
