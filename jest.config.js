@@ -9,6 +9,8 @@ export default {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1.ts', '$1.js'] },
   reporters: ['default', '<rootDir>/scripts/closing-line.js'],
   maxWorkers: 2,
+  // A worker that has run many files takes longer than the default 500 ms to end.
+  workerGracefulExitTimeout: 10_000,
   // The long sizes take minutes where the ordinary ones take seconds.
   testTimeout: process.env.LONG === '1' ? 3_600_000 : 180_000,
 }

@@ -278,8 +278,16 @@ function readInvocations(dumpFile: string): CliInvocation[] {
   } catch {
     return []
   }
-  const lines = text.split('\n').filter((line) => line !== '')
-  return lines.map((line) => JSON.parse(line) as CliInvocation)
+  return text.split('\n').flatMap(parsedInvocation)
+}
+
+/** None, where the line is still being written or was cut off by a kill. */
+function parsedInvocation(line: string): CliInvocation[] {
+  try {
+    return [JSON.parse(line) as CliInvocation]
+  } catch {
+    return []
+  }
 }
 
 function redirect(location: string): Reply {

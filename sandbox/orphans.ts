@@ -3,6 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /** How often to look again at a process that has no environment, 1 ms apart. */
 const LOOKS = 500
+/** Those that were looked at so often: they have none. */
+const bare = new Set<string>()
 
 /** Kills what a job has left running, recognised as the runner does it: by the tracking id in its environment. */
 export async function endOrphans(trackingId: string): Promise<number[]> {
@@ -20,9 +22,10 @@ async function environmentOf(pid: string): Promise<string[]> {
   for (let look = 0; look < LOOKS; look++) {
     const environment = read(`/proc/${pid}/environ`)
     const isKernelThread = !existsSync(`/proc/${pid}/exe`)
-    if (environment !== '' || isKernelThread) return environment.split('\0')
+    if (environment !== '' || isKernelThread || bare.has(pid)) return environment.split('\0')
     await sleep(1)
   }
+  bare.add(pid)
   return []
 }
 

@@ -3,7 +3,17 @@ import type { Job, StepResult } from '../../sandbox/job.ts'
 import type { Answer, RecordedRequest } from '../../sandbox/sandbox.ts'
 import { HOST, KEYS, requests } from './api-requests.ts'
 import { expectFailure, expectHidden, expectNoPart, expectNothingStaged, masksOf } from './failure.ts'
-import { API_KEY, CLIENT_ID, CLIENT_SECRET, credentials, inWorld, requestsTo, tree, type World } from './world.ts'
+import {
+  API_KEY,
+  CLIENT_ID,
+  CLIENT_SECRET,
+  credentials,
+  inWorld,
+  isAlive,
+  requestsTo,
+  tree,
+  type World,
+} from './world.ts'
 
 const PRIOR = '# kept by hand\nworkspaces: []\n'
 
@@ -194,12 +204,13 @@ describe('trouble that passes:', () => {
       await config.write(PRIOR, 0o640)
       // In the tool cache, `bl` begins while the workspace is still asked for.
       await machine.job().uses()
-      let hasFailed = false
-      const handle = ({ headers }: RecordedRequest) => {
-        const isOurs = headers['user-agent'] === 'setup-bl'
-        const status = hasFailed ? 200 : isOurs ? 503 : 403
-        if (!isOurs) hasFailed = true
-        return { status, body: { name: 'acme' } }
+      const hasFailed = () => sandbox.github.invocations().some(({ argv, pid }) => argv[0] === 'login' && !isAlive(pid))
+      let isFirst = true
+      const handle = async ({ headers }: RecordedRequest) => {
+        const wasFirst = isFirst && headers['user-agent'] === 'setup-bl'
+        if (wasFirst) isFirst = false
+        while (wasFirst && !hasFailed()) await new Promise((resolve) => setTimeout(resolve, 20))
+        return { status: wasFirst ? 503 : hasFailed() ? 200 : 403, body: { name: 'acme' } }
       }
       sandbox.intercept({ host: HOST, path: '/v0/workspaces/acme', answer: { kind: 'handle', handle } })
       const job = machine.job()

@@ -171,7 +171,7 @@ describe('with a cached entry', () => {
 
   test.concurrent('a run that has begun does not outlive bad inputs', () =>
     inWorld(async ({ sandbox, machine }) => {
-      sandbox.github.publish({ version: '9.9.5', faults: { versionSleepMs: 8_000 } })
+      sandbox.github.publish({ version: '9.9.5', faults: { versionSleepMs: 5_000 } })
       expect((await machine.job().uses({ with: { version: '9.9.5' } })).exitCode).toBe(0)
       const runs = sandbox.github.invocations().length
       const step = await machine.job().uses({ with: { version: '9.9.5', login: 'perhaps' } })
@@ -512,6 +512,11 @@ esac
     return note
   }
 
+  async function published(machine: Machine): Promise<void> {
+    const { marker } = entryOf(machine, '9.9.3')
+    while (!existsSync(marker)) await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+
   test.concurrent('logs in while it is checked, and is published when it has', () =>
     inWorld(async (world) => {
       const note = publishScript(world, {
@@ -554,7 +559,11 @@ esac
         login: 'case $0 in */entry/bl) exit 3 ;; *) logIn ;; esac',
       })
       const { machine, sandbox } = world
-      sandbox.intercept({ host: 'api.blaxel.ai', path: '/v0/workspaces/acme', answer: { kind: 'delay', ms: 3_000 } })
+      const handle = async () => {
+        await published(machine)
+        return { status: 200, body: { name: 'acme' } }
+      }
+      sandbox.intercept({ host: 'api.blaxel.ai', path: '/v0/workspaces/acme', answer: { kind: 'handle', handle } })
       const step = await machine.job().uses({ with: good })
       expect([step.exitCode, step.outputs.authenticated]).toEqual([0, 'true'])
       expect(await readFile(note, 'utf8')).toBe(`${entryOf(machine, '9.9.3').command}\n`)
@@ -603,8 +612,13 @@ esac
   test.concurrent('logs in from the tool cache where the session comes later', () =>
     inWorld(async (world) => {
       const note = publishScript(world, { version: 'echo "Version: 9.9.3"', login: 'logIn' })
-      const token = { host: 'api.blaxel.ai', path: '/v0/oauth/token' }
-      world.sandbox.intercept({ ...token, answer: { kind: 'delay', ms: 3_000 } })
+      const token = 'eyJ0b2tlbjEyMzQ1Njc4'
+      world.sandbox.blaxel.addApiKey(token, { workspaces: ['acme'] })
+      const handle = async () => {
+        await published(world.machine)
+        return { status: 200, body: { access_token: token, expires_in: 7200 } }
+      }
+      world.sandbox.intercept({ host: 'api.blaxel.ai', path: '/v0/oauth/token', answer: { kind: 'handle', handle } })
       const { version, workspace } = good
       const step = await world.machine.job().uses({ with: { ...credentials.oauth, version, workspace } })
       expect(step.exitCode).toBe(0)

@@ -1,5 +1,5 @@
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
-import { mkdir, utimes, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import type { StepResult } from '../../sandbox/job.ts'
 import { createMachine, type Machine } from '../../sandbox/machine.ts'
@@ -70,7 +70,10 @@ export function configOf(machine: Machine): ConfigFile {
     path,
     write: async (text, mode = 0o600) => {
       await mkdir(dirname(path), { recursive: true })
-      await writeFile(path, text, { mode })
+      const isNew = !existsSync(path)
+      await writeFile(path, text)
+      // Whatever the umask of this machine is.
+      if (isNew) await chmod(path, mode)
       // As that of a machine is: one that was changed a moment ago may be in the making.
       const anHourAgo = new Date(Date.now() - 3_600_000)
       await utimes(path, anHourAgo, anHourAgo)
@@ -117,6 +120,10 @@ export function isAlive(pid: number): boolean {
   } catch {
     return false
   }
-  const status = `/proc/${pid}/stat`
-  return !existsSync(status) || !/^\d+ \(.*\) Z/.test(readFileSync(status, 'utf8'))
+  if (process.platform !== 'linux') return true
+  try {
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import {
+  chmodSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -59,7 +60,10 @@ export function makeHome(): Home {
     read: () => (statSync(config, { throwIfNoEntry: false }) ? readFileSync(config, 'utf8') : undefined),
     write: (text, mode) => {
       mkdirSync(dirname(config), { recursive: true })
-      writeFileSync(config, text, mode === undefined ? {} : { mode })
+      const isNew = !existsSync(config)
+      writeFileSync(config, text)
+      // Whatever the umask of this machine is.
+      if (isNew && mode !== undefined) chmodSync(config, mode)
     },
   }
 }

@@ -239,7 +239,7 @@ describe('intercept', () => {
     [{ kind: 'truncate', bytes: 5 }, 'ECONNRESET'],
   ])('%j ends in %s', async (answer, code) => {
     answering(answer)
-    await expect(ask(500)).rejects.toMatchObject({ code })
+    await expect(ask(code === 'ABORT_ERR' ? 500 : 10_000)).rejects.toMatchObject({ code })
   })
 
   it('delays', async () => {
@@ -410,7 +410,7 @@ describe('the stand-in CLI', () => {
 
     const always = install('9.8.4', { loginAlwaysSucceeds: true, loginSpawnsChild: true })
     expect((await always.run(`login nowhere ${QUIET}`)).code).toBe(0)
-    const { childPid = 0 } = shared.github.invocations().at(-1) ?? {}
+    const childPid = shared.github.invocations().at(-1)?.childPid ?? Number.NaN
     expect(process.kill(childPid, 'SIGKILL')).toBe(true)
 
     const own = install('9.8.5', { loginEntry: 'own text' })

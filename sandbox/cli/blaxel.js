@@ -696,7 +696,8 @@ function dump(argv) {
     ...(spawns ? { childPid: spawnSleeper() } : {}),
   }
   try {
-    appendFileSync(BAKED.dumpFile, `${JSON.stringify(seen)}\n`)
+    // On a line of its own, also after a run that was killed while it wrote.
+    appendFileSync(BAKED.dumpFile, `\n${JSON.stringify(seen)}\n`)
   } catch {
     // The sandbox is closed, or this is another user: the CLI works all the same.
   }

@@ -316,8 +316,9 @@ describe('threat 22: nothing hangs:', () => {
     'an API that never answers the post step',
     async () => {
       const { sandbox, machine } = world
-      const job = machine.job({ env: hurried(world) })
+      const job = machine.job()
       await job.uses({ with: { workspace: 'acme', ...credentials['service-account'] } })
+      Object.assign(job.env, hurried(world))
       sandbox.intercept({ host: HOST, method: 'DELETE', path: /./, answer: { kind: 'hang' } })
       const [post] = await job.end()
       expect(post?.exitCode).toBe(0)
@@ -364,7 +365,7 @@ describe('threat 23: no storm of retries:', () => {
     { name, what: 'a reset', answer: { kind: 'reset' } as const, tries: name === 'mint' ? 1 : 4 },
   ])
   test.each(rows)('$name gets $what: $tries tries', async ({ name, answer, tries }) => {
-    expectFailure(await tryWith(name, answer, hurried(world)), [])
+    expectFailure(await tryWith(name, answer, tries === 1 ? {} : hurried(world)), [])
     expect(sent(name)).toBe(tries)
     // Nothing else is asked in its place, but for the key that may have been made.
     const others = requestsTo(world.sandbox, HOST).filter((each) => !each.endsWith(requests[name].path))
