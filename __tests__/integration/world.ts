@@ -102,15 +102,13 @@ export function visible({ raw }: StepResult): string {
 }
 
 /** The requests to one host, as `METHOD /path`. */
-export function requestsTo(sandbox: Sandbox, host: string): string[] {
-  return sandbox.requests.filter((request) => request.host === host).map(({ method, path }) => `${method} ${path}`)
+export function requestsTo({ requests }: Pick<Sandbox, 'requests'>, host: string): string[] {
+  return requests.filter((request) => request.host === host).map(({ method, path }) => `${method} ${path}`)
 }
 
 /** Of those, what the action asked itself. `bl login` may ask while the action still waits for its own answers. */
-export function ownRequestsTo(sandbox: Sandbox, host: string): string[] {
-  return sandbox.requests
-    .filter((request) => request.host === host && request.headers['user-agent'] === 'setup-bl')
-    .map(({ method, path }) => `${method} ${path}`)
+export function ownRequestsTo({ requests }: Sandbox, host: string): string[] {
+  return requestsTo({ requests: requests.filter(({ headers }) => headers['user-agent'] === 'setup-bl') }, host)
 }
 
 /** Whether a process runs. What was killed and is waited for by nobody keeps its number, as a zombie. */

@@ -180,7 +180,7 @@ describe('how a step ends', () => {
   test('what a job leaves running is killed also when its environment cannot be seen yet', async () => {
     machine = await machineWith('')
     const job = machine.job()
-    const busy = 'i=0; while [ "$i" -lt 2000 ]; do i=$((i + 1)); done'
+    const busy = 'i=0; while [ "$i" -lt 10000 ]; do i=$((i + 1)); done'
     const { raw } = await job.run(
       `env -i sh -c '${busy}; RUNNER_TRACKING_ID="$0" exec sleep 60' "$RUNNER_TRACKING_ID" >/dev/null 2>&1 &\necho $!`,
     )

@@ -54,7 +54,6 @@ export async function fetchInto(
   await refuseUnusable(file, version, edges, signal)
   writeRecord(staged, record)
   await unlessAborted(edges.returned(), signal)
-  signal.throwIfAborted()
   await publish(staged, entry, record, unusable)
   return record
 }

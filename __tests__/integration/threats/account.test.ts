@@ -12,6 +12,7 @@ import {
   ownRequestsTo,
   requestsTo,
   tree,
+  visible,
   type World,
 } from '../world.ts'
 
@@ -104,6 +105,7 @@ describe('threat 25: a clock that is wrong', () => {
       const token = jwt(Date.now() - HOUR)
       const step = await machine.job().uses({ with: { workspace: 'acme', 'api-key': token } })
       expectFailure(step, ['does not accept api-key (401', 'It expired at', 'Use a fresh token'])
+      expect(visible(step)).not.toContain(token)
       expect(ownRequestsTo(sandbox, HOST)).toEqual(['GET /v0/workspaces/acme'])
     }),
   )
@@ -113,7 +115,10 @@ describe('threat 27: the answer is for another workspace:', () => {
   const answers: [string, unknown, string][] = [
     ['beta', { name: 'beta' }, "'beta'"],
     ['the name in capitals', { name: 'ACME' }, "'ACME'"],
+    ['an empty name', { name: '' }, "''"],
     ['no name', { displayName: 'acme' }, "'undefined'"],
+    ['null', { name: null }, "'null'"],
+    ['a number', { name: 1 }, "'1'"],
     ['a list with it', [{ name: 'acme' }], "'undefined'"],
     ['a name that holds a command', { name: 'acme\n::add-path::/evil' }, "'acme : :add-path: :/evil'"],
     ['no JSON', 'acme', "'undefined'"],

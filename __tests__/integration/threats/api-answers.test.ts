@@ -11,7 +11,6 @@ import {
   openWorld,
   requestsTo,
   tree,
-  visible,
   type World,
   isAlive,
 } from '../world.ts'
@@ -371,55 +370,5 @@ describe('threat 23: no storm of retries:', () => {
     const others = requestsTo(world.sandbox, HOST).filter((each) => !each.endsWith(requests[name].path))
     expect(others).toEqual([])
     expect(requestsTo(world.sandbox, HOST).length).toBeLessThanOrEqual(tries + 4)
-  })
-})
-
-describe('threat 25: a clock that is wrong does not matter:', () => {
-  const DAY = 86_400_000
-  test.each([DAY, -DAY])("the API's is %i ms ahead", async (skew) => {
-    const { sandbox, machine, config } = world
-    sandbox.blaxel.clockSkewMs = skew
-    const before = Date.now()
-    const job = machine.job()
-    const step = await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
-    const expires = Date.parse(step.outputs['token-expires-at'] ?? '')
-    // By this machine's clock, to the second that is shown.
-    expect(expires).toBeGreaterThanOrEqual(before - 1000 + 7_200_000)
-    expect(expires).toBeLessThanOrEqual(Date.now() + 7_200_000)
-    expect(config.read()).toContain(step.outputs.token)
-    await job.end()
-    expect(tree(machine.home)).toEqual([])
-  })
-
-  const jwt = (exp: number) =>
-    [{ alg: 'HS256', typ: 'JWT' }, { exp }, { signature: 'of nobody' }]
-      .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
-      .join('.')
-
-  test.each([true, false])('a JWT that looks expired is for the API to judge: it takes it, %s', async (taken) => {
-    const { sandbox, machine } = world
-    const token = jwt(Math.floor((Date.now() - DAY) / 1000))
-    if (taken) sandbox.blaxel.addApiKey(token, { workspaces: ['acme'] })
-    const job = machine.job()
-    const step = await job.uses({ with: { workspace: 'acme', 'api-key': token } })
-    if (taken) expect(step.outputs).toMatchObject({ authenticated: 'true', token })
-    else expectFailure(step, ['(401: unauthorized)', 'It expired at'])
-    expect(visible(step)).not.toContain(token)
-    await job.end()
-    expect(tree(machine.home)).toEqual([])
-  })
-})
-
-describe('threat 27: an answer for another workspace is no login:', () => {
-  test.each([['beta'], ['Acme'], ['acme '], [''], [['acme']], [null], [{ name: 'acme' }], [1]])('%j', async (name) => {
-    const { sandbox, machine } = world
-    sandbox.blaxel.addWorkspace('acme', { name })
-    const job = machine.job()
-    const step = await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
-    expectFailure(step, ["when asked for 'acme'", 'Nothing was logged in'])
-    // `bl login` may have run by then, in a home of its own.
-    expect(tree(machine.home)).not.toContain('.blaxel/config.yaml')
-    await job.end()
-    expect(tree(machine.home)).toEqual([])
   })
 })

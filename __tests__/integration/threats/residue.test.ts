@@ -245,6 +245,7 @@ describe('threat 44: another file system, or one that is in use, is no obstacle:
 
   /** Containers often mount theirs without the right to run programs. */
   function canRunIn(parent: string): boolean {
+    if (!existsSync(parent)) return false
     const program = join(mkdtempSync(join(parent, 'probe-')), 'true')
     writeFileSync(program, '#!/bin/sh\n', { mode: 0o755 })
     const { status } = spawnSync(program)
