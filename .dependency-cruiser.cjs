@@ -1,4 +1,4 @@
-/** Imports point down only: entries, the two stories, github, cli, blaxel, base. */
+/** Imports point down only: the entries, the main and post flow, install and login, blaxel and runner, util. */
 const layer = (name, path, mayNot) => ({
   name,
   severity: 'error',
@@ -11,17 +11,23 @@ module.exports = {
   forbidden: [
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
     { name: 'no-unresolved', severity: 'error', from: {}, to: { couldNotResolve: true } },
-    layer('base-is-the-bottom', '^src/base/', '^src/(?!base/)'),
-    layer('blaxel-knows-base-only', '^src/blaxel/', '^src/(?!base/|blaxel/)'),
-    layer('cli-knows-blaxel-and-base', '^src/cli/', '^src/(?!base/|blaxel/|cli/)'),
-    layer('github-knows-no-story', '^src/github/', '^src/[^/]+\\.ts$'),
-    layer('stories-know-no-entry', '^src/(main|post|state|hand-over)\\.ts$', '^src/(setup|main-step|cleanup)\\.ts$'),
+    layer('util-imports-nothing-else', '^src/util/', '^src/(?!util/)'),
+    layer('runner-imports-util', '^src/runner/', '^src/(?!util/|runner/)'),
+    layer('blaxel-imports-util', '^src/blaxel/', '^src/(?!util/|blaxel/)'),
+    layer('install-imports-blaxel-and-util', '^src/install/', '^src/(?!util/|blaxel/|install/)'),
+    layer('login-imports-blaxel-and-util', '^src/login/', '^src/(?!util/|blaxel/|login/)'),
+    layer(
+      'inputs-import-no-flow',
+      '^src/(inputs|credentials|state)\\.ts$',
+      '^src/(main|post|setup|cleanup|outputs)\\.ts$',
+    ),
+    layer('flows-import-no-entry', '^src/(setup|cleanup|outputs)\\.ts$', '^src/(main|post)\\.ts$'),
     layer('the-product-knows-no-sandbox', '^src/', '^(sandbox|scripts|__tests__)/'),
     layer('the-sandbox-knows-no-product', '^sandbox/', '^src/'),
     {
-      name: 'only-github-knows-the-toolkit-core',
+      name: 'only-runner-and-entries-import-actions-core',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(github/|main-step\\.ts|cleanup\\.ts)' },
+      from: { path: '^src/', pathNot: '^src/(runner/|main-step\\.ts|main\\.ts|post\\.ts)' },
       to: { path: '@actions/core' },
     },
     {

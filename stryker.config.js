@@ -9,11 +9,12 @@ process.env.PROPERTY_SHRINK ??= '0'
  */
 export default {
   mutate: [
-    'src/base/{redact,retry,url,deadline,together}.ts',
-    'src/blaxel/{config-text,config-layout,credential,origin,values,ledger}.ts',
-    'src/cli/{checksum,loan,platform,version,version-file,version-range}.ts',
-    'src/github/{credential-inputs,environment,event,inputs}.ts',
-    'src/state.ts',
+    'src/util/{redact,retry,url,deadline,concurrently}.ts',
+    'src/blaxel/{credential,endpoint,values}.ts',
+    'src/install/{checksum,platform,version,version-file}.ts',
+    'src/login/{config-text,config-layout,ledger}.ts',
+    'src/runner/{clean-environment,event}.ts',
+    'src/{inputs,credentials,state}.ts',
   ],
   testRunner: 'jest',
   testRunnerNodeArgs: ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning'],

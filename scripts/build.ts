@@ -11,7 +11,7 @@ import { isBuiltin } from 'node:module'
 import { parseArgs } from 'node:util'
 import { build, type Metafile, type Plugin } from 'esbuild'
 
-const ENTRIES = ['setup', 'cleanup']
+const ENTRIES = { setup: 'main', cleanup: 'post' }
 const root = resolve(import.meta.dirname, '..')
 const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'dist') } } })
 
@@ -49,12 +49,12 @@ const requiredBuiltins: Plugin = {
 }
 
 const staging = mkdtempSync(join(tmpdir(), 'build-'))
-for (const entry of ENTRIES) await bundle(entry, join(staging, entry))
+for (const [folder, entry] of Object.entries(ENTRIES)) await bundle(entry, join(staging, folder))
 // Only a build that has worked takes the place of the last one.
-for (const entry of ENTRIES) {
-  const folder = join(resolve(values.out), entry)
+for (const name of Object.keys(ENTRIES)) {
+  const folder = join(resolve(values.out), name)
   rmSync(folder, { recursive: true, force: true })
-  cpSync(join(staging, entry), folder, { recursive: true })
+  cpSync(join(staging, name), folder, { recursive: true })
 }
 rmSync(staging, { recursive: true })
 

@@ -12,8 +12,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import semver from 'semver'
-import { findChecksum, type ChecksumTable } from '../src/cli/checksum.ts'
-import { platformFor } from '../src/cli/platform.ts'
+import { findChecksum, type ChecksumTable } from '../src/install/checksum.ts'
+import { platformFor } from '../src/install/platform.ts'
 
 type Sums = Readonly<Record<string, string>>
 type Release = Record<string, string | { sha256: string; from: string }>
@@ -28,7 +28,7 @@ const ARCHIVES = [
 ]
 
 const { values } = parseArgs({
-  options: { table: { type: 'string', default: join(import.meta.dirname, '../src/cli/known-checksums.json') } },
+  options: { table: { type: 'string', default: join(import.meta.dirname, '../src/install/known-checksums.json') } },
 })
 try {
   await update(values.table)

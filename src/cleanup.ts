@@ -1,33 +1,92 @@
-import { getInput } from '@actions/core'
-import { createHttp } from './base/http.ts'
-import { messageOf } from './base/errors.ts'
-import { cleanEnvironment } from './github/environment.ts'
-import { readRevocationKey } from './github/credential-inputs.ts'
-import { proxyPasswords } from './github/machine.ts'
-import { createRunner, savedState, type Runner } from './github/runner.ts'
-import { beginStep, endStep } from './github/step.ts'
-import { post } from './post.ts'
+import { rmSync } from 'node:fs'
+import { messageOf } from './util/errors.ts'
+import type { Http } from './util/http.ts'
+import { createApi } from './blaxel/api.ts'
+import { hashSecret } from './blaxel/credential.ts'
+import { leave } from './login/login-ledger.ts'
+import type { Runner } from './runner/runner.ts'
+import { parseState, type KeyState, type LoginState, type State } from './state.ts'
 
-const runner = createRunner()
-// Nothing that happens here may fail a job that has worked.
-beginStep((error) => {
-  runner.warning(`setup-bl could not clean up: ${messageOf(error)}`)
-  return 0
-})
-// A cancelled job still runs this step, and the runner's signals must not stop it half-way.
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined)
-await cleanup(runner)
-endStep(0)
+/** Everything that the post step does to the world goes through these. */
+export interface PostEdges {
+  readonly runner: Pick<Runner, 'info' | 'notice' | 'warning' | 'debug'>
+  readonly http: Http
+  readonly signal: AbortSignal
+}
 
-async function cleanup(runner: Runner): Promise<void> {
+const API_DEADLINE_MS = 60_000
+
+/**
+ * The post step: takes the login back, revokes the key that was minted, and removes this use's directories. What can't
+ * be undone becomes a warning: a job that has worked does not fail for it.
+ * @param saved what the main step has saved; empty where it did not get that far
+ * @param apiKey the input api-key as it is now, where it is given
+ */
+export async function post(saved: string, apiKey: string | undefined, edges: PostEdges): Promise<void> {
+  const { runner } = edges
+  if (saved === '') {
+    runner.debug('The main step has saved nothing, so there is nothing to undo')
+    return
+  }
+  const state = parseState(saved)
+  if (!state) {
+    runner.warning(
+      'The state that the main step has saved was changed, so nothing was undone. Check ~/.blaxel on this runner; a minted key expires by itself.',
+    )
+    return
+  }
+  const others = state.login ? await logOut(state.login, state, edges) : 'none'
+  if (state.key) await revoke(state.key, apiKey, others, edges)
+  removeDirectories(state, edges)
+}
+
+/** Whether other jobs on this machine use the workspace. */
+type Others = 'none' | 'some' | 'unknown'
+
+async function logOut(login: LoginState, { use }: State, { runner, signal }: PostEdges): Promise<Others> {
+  const { directory, workspace } = login
   try {
-    for (const password of proxyPasswords(process.env)) runner.redact(password)
-    const apiKey = readRevocationKey({ get: getInput, hide: runner.hide })
-    const saved = savedState()
-    cleanEnvironment(process.env)
-    const http = createHttp('setup-bl', runner.debug)
-    await post(saved, apiKey, { runner, http, signal: new AbortController().signal })
+    const { workspaceInUse } = await leave(directory, { id: use, ...login }, signal)
+    runner.info(`Logged out of workspace ${workspace}`)
+    return workspaceInUse ? 'some' : 'none'
   } catch (error) {
-    runner.warning(`setup-bl could not clean up: ${messageOf(error)}`)
+    runner.warning(`The login to workspace ${workspace} could not be taken back: ${messageOf(error)}`)
+    return 'unknown'
+  }
+}
+
+async function revoke(key: KeyState, apiKey: string | undefined, others: Others, edges: PostEdges): Promise<void> {
+  const { runner, http, signal } = edges
+  const until = `It expires by itself at ${new Date(key.expiresAt).toISOString()}.`
+  // Its key must not be pulled from under another job.
+  if (others !== 'none') {
+    const why =
+      others === 'some'
+        ? 'another job on this machine uses'
+        : 'it is not known whether another job on this machine uses'
+    runner.notice(`The key ${key.name} was not revoked, since ${why} the workspace ${key.workspace}. ${until}`)
+    return
+  }
+  if (apiKey === undefined || hashSecret(apiKey) !== key.credential) {
+    runner.warning(`The key ${key.name} was not revoked: the input api-key is no longer the one that made it. ${until}`)
+    return
+  }
+  try {
+    const api = createApi(key.origin, http, Date.now() + API_DEADLINE_MS, signal)
+    const ids = key.id === undefined ? await api.keysNamed(key.serviceAccount, key.name, apiKey) : [key.id]
+    for (const id of ids) await api.deleteKey(key.serviceAccount, id, apiKey)
+    if (ids.length > 0) runner.info(`Revoked the key ${key.name} of the service account ${key.serviceAccount}`)
+  } catch (error) {
+    runner.warning(`The key ${key.name} could not be revoked: ${messageOf(error)} ${until}`)
+  }
+}
+
+function removeDirectories(state: State, { runner }: PostEdges): void {
+  for (const directory of [state.scratch, state.staging]) {
+    try {
+      rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+    } catch (error) {
+      runner.warning(`${directory} could not be removed: ${messageOf(error)}`)
+    }
   }
 }

@@ -1,5 +1,5 @@
 import { basename, isAbsolute } from 'node:path'
-import { isTrustworthyUrl } from './base/url.ts'
+import { isTrustworthyUrl } from './util/url.ts'
 import { isId, isWorkspaceName } from './blaxel/values.ts'
 
 /**

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import { packageCli } from '../../sandbox/cli/package.ts'
 import { openSandbox, type RecordedRequest, type Sandbox } from '../../sandbox/sandbox.ts'
-import { render, type LoginEntry } from '../../src/blaxel/config-text.ts'
+import { render, type LoginEntry } from '../../src/login/config-text.ts'
 
 // What the action and its users count on `bl` to do, faults included. The sandbox's stand-in must always do it, and so
 // must a real CLI (0.1.95 or newer) where SETUP_BL_REAL_CLI names one.

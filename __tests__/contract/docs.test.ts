@@ -26,9 +26,9 @@ describe('inputs', () => {
   })
 
   test('the code reads those of action.yml, and no others', () => {
-    const read = [
-      ...(text('src/github/inputs.ts') + text('src/github/credential-inputs.ts')).matchAll(/\bget\(\s*'([^']+)'/g),
-    ].map(([, name = '']) => name)
+    const read = [...(text('src/inputs.ts') + text('src/credentials.ts')).matchAll(/\bget\(\s*'([^']+)'/g)].map(
+      ([, name = '']) => name,
+    )
     expect(new Set(read)).toEqual(new Set(Object.keys(declared)))
   })
 
@@ -66,7 +66,7 @@ describe('what later steps get', () => {
   })
 
   test('the code sets no output beside these', () => {
-    const set = [...text('src/hand-over.ts').matchAll(/\bsetOutput\(\s*'([^']+)'/g)].map(([, name = '']) => name)
+    const set = [...text('src/outputs.ts').matchAll(/\bsetOutput\(\s*'([^']+)'/g)].map(([, name = '']) => name)
     expect(new Set(set)).toEqual(new Set(Object.keys(action.outputs)))
   })
 

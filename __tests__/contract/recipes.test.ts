@@ -6,7 +6,7 @@ import { ACTION, readRecipes, stepsOf, workflowOf } from '../../scripts/e2e/reci
 
 const root = resolve(import.meta.dirname, '../..')
 const action = parse(readFileSync(join(root, 'action.yml'), 'utf8')) as Record<'inputs' | 'outputs', object>
-const known = JSON.parse(readFileSync(join(root, 'src/cli/known-checksums.json'), 'utf8')) as Record<string, object>
+const known = JSON.parse(readFileSync(join(root, 'src/install/known-checksums.json'), 'utf8')) as Record<string, object>
 const recipes = readRecipes()
 
 test('there is an example for everything that a workflow of its own needs', () => {

@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { tarGz, zip, type Entry } from '../../sandbox/archive.ts'
-import { SetupError } from '../../src/base/errors.ts'
-import { beginUnpacking } from '../../src/cli/archive.ts'
+import { SetupError } from '../../src/util/errors.ts'
+import { beginUnpacking } from '../../src/install/archive.ts'
 import { holdsAsync, rejectionOf } from './property.ts'
 
 const PROGRAM = Buffer.from('#!/bin/sh\necho "Version: 9.9.2"\n'.repeat(40))

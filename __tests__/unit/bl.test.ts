@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import type { Outcome } from '../../src/base/process.ts'
-import { judgeVersion, mentionsVersion } from '../../src/cli/bl.ts'
+import type { Outcome } from '../../src/util/process.ts'
+import { judgeVersion, mentionsVersion } from '../../src/blaxel/cli.ts'
 import { holds } from './property.ts'
 
 const version = fc

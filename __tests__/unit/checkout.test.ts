@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { readCheckoutFile, settingsIn, settingsInCheckout, type CheckoutFile } from '../../src/github/checkout.ts'
+import { readCheckoutFile, settingsIn, settingsInCheckout, type CheckoutFile } from '../../src/runner/checkout.ts'
 import { holds } from './property.ts'
 
 let root: string

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { SetupError } from '../../src/base/errors.ts'
-import { findChecksum, parseChecksumInput, pinnedChecksum, type ChecksumTable } from '../../src/cli/checksum.ts'
-import knownChecksums from '../../src/cli/known-checksums.json' with { type: 'json' }
+import { SetupError } from '../../src/util/errors.ts'
+import { findChecksum, parseChecksumInput, pinnedChecksum, type ChecksumTable } from '../../src/install/checksum.ts'
+import knownChecksums from '../../src/install/known-checksums.json' with { type: 'json' }
 import { holds, thrownBy } from './property.ts'
 
 const A = 'a'.repeat(64)

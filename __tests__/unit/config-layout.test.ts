@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { parse } from 'yaml'
-import { parseLayout, type Layout } from '../../src/blaxel/config-layout.ts'
-import { ConfigTextError } from '../../src/blaxel/config-text-error.ts'
+import { parseLayout, type Layout } from '../../src/login/config-layout.ts'
+import { ConfigTextError } from '../../src/login/config-text-error.ts'
 import { configText } from './configs.ts'
 import { holds, thrownBy } from './property.ts'
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { parse } from 'yaml'
-import { parseLayout } from '../../src/blaxel/config-layout.ts'
-import { ConfigTextError } from '../../src/blaxel/config-text-error.ts'
+import { parseLayout } from '../../src/login/config-layout.ts'
+import { ConfigTextError } from '../../src/login/config-text-error.ts'
 import {
   findLogin,
   loggedInWorkspaces,
@@ -10,7 +10,7 @@ import {
   subtract,
   type Login,
   type LoginEntry,
-} from '../../src/blaxel/config-text.ts'
+} from '../../src/login/config-text.ts'
 import { configText, logins, ownKey } from './configs.ts'
 import { holds, thrownBy } from './property.ts'
 

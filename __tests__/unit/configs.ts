@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import type { Login } from '../../src/blaxel/config-text.ts'
+import type { Login } from '../../src/login/config-text.ts'
 
 type Lines = readonly string[]
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { getEventListeners } from 'node:events'
-import { sleep, unlessAborted, withDeadline } from '../../src/base/deadline.ts'
+import { sleep, unlessAborted, withDeadline } from '../../src/util/deadline.ts'
 import { rejectionOf } from './property.ts'
 
 beforeEach(() => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { cleanEnvironment } from '../../src/github/environment.ts'
+import { cleanEnvironment } from '../../src/runner/clean-environment.ts'
 import { holds } from './property.ts'
 
 const TLS =

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { missingCredentialRemedy, runOrigin, type RunOrigin } from '../../src/github/event.ts'
+import { missingCredentialRemedy, runOrigin, type RunOrigin } from '../../src/runner/event.ts'
 import { holds } from './property.ts'
 
 const pullRequest = (head: unknown, base: unknown) => ({ pull_request: { head: { repo: head }, base: { repo: base } } })

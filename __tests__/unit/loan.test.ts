@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { createLender } from '../../src/cli/loan.ts'
+import { createLender } from '../../src/install/loan.ts'
 
 const STAGED = '/tools/bl/.setup-bl-0/entry/bl'
 const INSTALLED = '/tools/bl/9.9.2/x64/bl'

@@ -13,8 +13,8 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import type { Use } from '../../src/blaxel/ledger.ts'
-import { enter, isLoggedIn, leave, type Entered, type Left, type LeavingUse } from '../../src/blaxel/login-ledger.ts'
+import type { Use } from '../../src/login/ledger.ts'
+import { enter, isLoggedIn, leave, type Entered, type Left, type LeavingUse } from '../../src/login/login-ledger.ts'
 
 /** A home with or without a config of the CLI in it. */
 export interface Home {

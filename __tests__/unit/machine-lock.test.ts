@@ -14,8 +14,8 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { SetupError } from '../../src/base/errors.ts'
-import { holdLock } from '../../src/blaxel/machine-lock.ts'
+import { SetupError } from '../../src/util/errors.ts'
+import { holdLock } from '../../src/login/machine-lock.ts'
 import { rejectionOf } from './property.ts'
 
 let root: string

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { SetupError } from '../../src/base/errors.ts'
-import { platformFor } from '../../src/cli/platform.ts'
+import { SetupError } from '../../src/util/errors.ts'
+import { platformFor } from '../../src/install/platform.ts'
 import { holds, thrownBy } from './property.ts'
 
 const unix = { program: 'blaxel', command: 'bl' }

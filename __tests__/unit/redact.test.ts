@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { createRedactor, excerpt, maskedForms } from '../../src/base/redact.ts'
+import { createRedactor, excerpt, maskedForms } from '../../src/util/redact.ts'
 import { holds } from './property.ts'
 
 /** Parts of which the runner makes commands, and of which lines are made, between ordinary text. */

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import fc from 'fast-check'
-import { retry, retryAfterMs, type RetryPolicy, type Verdict } from '../../src/base/retry.ts'
+import { retry, retryAfterMs, type RetryPolicy, type Verdict } from '../../src/util/retry.ts'
 import { holds, holdsAsync, rejectionOf } from './property.ts'
 
 const START = Date.UTC(2030, 0, 1)

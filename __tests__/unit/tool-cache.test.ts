@@ -16,15 +16,15 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { platformFor } from '../../src/cli/platform.ts'
-import { publish, writeRecord } from '../../src/cli/publish.ts'
+import { platformFor } from '../../src/install/platform.ts'
+import { publish, writeRecord } from '../../src/install/publish.ts'
 import {
   cacheEntry,
   readRecord,
   stagingDirectory,
   type CacheEntry,
   type CacheRecord,
-} from '../../src/cli/tool-cache.ts'
+} from '../../src/install/tool-cache.ts'
 import { holds, holdsAsync } from './property.ts'
 
 const VERSION = '9.9.2'

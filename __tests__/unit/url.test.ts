@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { SetupError } from '../../src/base/errors.ts'
-import { isLoopback, isTrustworthyUrl, parseBaseUrl } from '../../src/base/url.ts'
+import { SetupError } from '../../src/util/errors.ts'
+import { isLoopback, isTrustworthyUrl, parseBaseUrl } from '../../src/util/url.ts'
 import { holds, thrownBy } from './property.ts'
 
 describe('this machine', () => {

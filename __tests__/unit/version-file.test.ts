@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { SetupError } from '../../src/base/errors.ts'
-import { parseVersionFile } from '../../src/cli/version-file.ts'
+import { SetupError } from '../../src/util/errors.ts'
+import { parseVersionFile } from '../../src/install/version-file.ts'
 import { holds, thrownBy } from './property.ts'
 
 describe('a version file', () => {

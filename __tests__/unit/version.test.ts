@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import semver from 'semver'
-import { SetupError } from '../../src/base/errors.ts'
+import { SetupError } from '../../src/util/errors.ts'
 import {
   believesRefusals,
   exactVersion,
@@ -10,8 +10,8 @@ import {
   parseVersionWish,
   versionInLocation,
   type VersionWish,
-} from '../../src/cli/version.ts'
-import { before, matching, refuseBadRange } from '../../src/cli/version-range.ts'
+} from '../../src/install/version.ts'
+import { before, matching, refuseBadRange } from '../../src/install/version-range.ts'
 import { holds, thrownBy } from './property.ts'
 
 const number = fc.nat({ max: 300 })

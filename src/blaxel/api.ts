@@ -1,4 +1,4 @@
-import { SetupError } from '../base/errors.ts'
+import { SetupError } from '../util/errors.ts'
 import {
   judgeRequest,
   NetworkError,
@@ -6,9 +6,9 @@ import {
   type Http,
   type HttpAnswer,
   type HttpRequest,
-} from '../base/http.ts'
-import { excerpt } from '../base/redact.ts'
-import type { Verdict } from '../base/retry.ts'
+} from '../util/http.ts'
+import { excerpt } from '../util/redact.ts'
+import type { Verdict } from '../util/retry.ts'
 import { encodeClientCredentials } from './credential.ts'
 import { isId, isLifetime, isToken } from './values.ts'
 

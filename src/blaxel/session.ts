@@ -1,7 +1,7 @@
-import { SetupError, messageOf } from '../base/errors.ts'
+import { SetupError, messageOf } from '../util/errors.ts'
 import type { BlaxelApi, WorkspaceAnswer } from './api.ts'
 import type { Credential } from './credential.ts'
-import { DEFAULT_ORIGIN_URL } from './origin.ts'
+import { DEFAULT_ORIGIN_URL } from './endpoint.ts'
 
 export type TokenType = 'oauth' | 'service-account-key' | 'api-key'
 

@@ -1,0 +1,203 @@
+import './realm.ts'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import fc from 'fast-check'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { SetupError } from '../../src/util/errors.ts'
+import { blaxelDirectory, proxyPasswords, readMachine, type Machine } from '../../src/runner/runner-env.ts'
+import { holds, thrownBy } from './property.ts'
+
+type Environment = Record<string, string | undefined>
+
+let root: string
+let runner: Environment
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), 'machine-'))
+  const file = join(root, 'file')
+  writeFileSync(file, '')
+  runner = {
+    GITHUB_ENV: file,
+    GITHUB_OUTPUT: file,
+    GITHUB_STATE: file,
+    GITHUB_PATH: file,
+    HOME: '/home/runner',
+    RUNNER_TEMP: '/runner/_work/_temp',
+    RUNNER_TOOL_CACHE: '/opt/tools',
+    GITHUB_WORKSPACE: '/runner/_work/app/app',
+    RUNNER_ENVIRONMENT: 'github-hosted',
+  }
+})
+afterAll(() => {
+  rmSync(root, { recursive: true, force: true })
+})
+
+const machine = (changes: Environment = {}, os = 'linux'): Machine => readMachine({ ...runner, ...changes }, os)
+
+describe('a machine', () => {
+  test('is what the runner says of it', () => {
+    expect(machine()).toEqual({
+      home: '/home/runner',
+      temp: '/runner/_work/_temp',
+      toolCache: '/opt/tools',
+      checkout: '/runner/_work/app/app',
+      isSelfHosted: false,
+      childEnv: { DO_NOT_TRACK: '1' },
+    })
+    expect(blaxelDirectory(machine())).toBe(join('/home/runner', '.blaxel'))
+  })
+
+  test('has its home where USERPROFILE says on Windows', () => {
+    expect(machine({ USERPROFILE: '/users/runner' }, 'win32').home).toBe('/users/runner')
+    expect(thrownBy(() => machine({}, 'win32'))).toEqual(
+      new SetupError('USERPROFILE is not set.', "Set it in the runner's environment."),
+    )
+  })
+
+  test.each([[undefined], [''], ['self-hosted'], ['GitHub-hosted']])(
+    'of RUNNER_ENVIRONMENT %p is self-hosted',
+    (value) => {
+      expect(machine({ RUNNER_ENVIRONMENT: value }).isSelfHosted).toBe(true)
+    },
+  )
+
+  test.each([[undefined], ['']])('has no checkout where GITHUB_WORKSPACE is %p', (value) => {
+    expect(machine({ GITHUB_WORKSPACE: value }).checkout).toBeUndefined()
+  })
+
+  test.each(['HOME', 'RUNNER_TEMP', 'RUNNER_TOOL_CACHE'])('needs %s', (name) => {
+    const remedy = "Set it in the runner's environment."
+    for (const value of [undefined, '']) {
+      expect(thrownBy(() => machine({ [name]: value }))).toEqual(new SetupError(`${name} is not set.`, remedy))
+    }
+    for (const value of ['relative/path', '~', '$HOME']) {
+      expect(thrownBy(() => machine({ [name]: value }))).toEqual(
+        new SetupError(`${name} is not an absolute path.`, remedy),
+      )
+    }
+  })
+
+  test.each(['GITHUB_ENV', 'GITHUB_OUTPUT', 'GITHUB_STATE', 'GITHUB_PATH'])('needs the file %s', (name) => {
+    const remedy = 'setup-bl runs as a step of GitHub Actions, whose runner (2.327.1 or newer) makes this file.'
+    for (const value of [undefined, '']) {
+      expect(thrownBy(() => machine({ [name]: value }))).toEqual(new SetupError(`${name} is not set.`, remedy))
+    }
+    expect(thrownBy(() => machine({ [name]: join(root, 'nowhere') }))).toEqual(
+      new SetupError(`${name} names a file that is not there or not writable.`, remedy),
+    )
+  })
+})
+
+describe('the environment of a child', () => {
+  const PROXIES = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY']
+  const ALLOWED = [
+    ...['PATH', 'SystemRoot', 'SystemDrive', 'TEMP', 'TMP', 'TMPDIR', 'RUNNER_TRACKING_ID', 'no_proxy', 'NO_PROXY'],
+    ...['SSL_CERT_FILE', 'SSL_CERT_DIR', 'NODE_EXTRA_CA_CERTS'],
+  ]
+
+  test('is an allowlist: a variable that nobody thought of does not pass', () => {
+    const name = fc.oneof(
+      fc.string({ minLength: 1 }),
+      fc.constantFrom(
+        'BL_API_KEY',
+        'BL_CLIENT_CREDENTIALS',
+        'BL_ENV',
+        'BL_API_URL',
+        'INPUT_API-KEY',
+        'ACTIONS_RUNTIME_TOKEN',
+      ),
+      fc.constantFrom(
+        'GITHUB_TOKEN',
+        'NODE_OPTIONS',
+        'LD_PRELOAD',
+        'BLAXEL_CUSTOM_HEADERS',
+        'ALL_PROXY',
+        'AWS_SECRET_KEY',
+      ),
+      fc.constantFrom(...ALLOWED),
+    )
+    holds(
+      fc.property(
+        fc.dictionary(name, fc.string()),
+        fc.dictionary(fc.constantFrom(...PROXIES), fc.constant('http://p:1')),
+        (env, proxies) => {
+          const given: Environment = { ...env, ...proxies }
+          const expected = Object.entries(given).filter(
+            ([key, value]) => [...ALLOWED, ...PROXIES].includes(key) && value !== '',
+          )
+          expect(readMachine({ ...given, ...runner }, 'linux').childEnv).toEqual({
+            ...Object.fromEntries(expected),
+            DO_NOT_TRACK: '1',
+          })
+        },
+      ),
+    )
+  })
+
+  test('has PATH on Windows, where it is called Path', () => {
+    const { childEnv } = machine({ USERPROFILE: '/users/runner', Path: 'C:\\Windows\\system32' }, 'win32')
+    expect(Object.entries(childEnv)).toContainEqual([expect.stringMatching(/^path$/i), 'C:\\Windows\\system32'])
+  })
+})
+
+describe('a proxy', () => {
+  const names = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY']
+
+  test.each([
+    '',
+    'http://proxy.example:3128',
+    'https://proxy.example',
+    'HTTP://proxy',
+    'proxy.example:3128',
+    'proxy',
+    'jane:pw@proxy:1',
+    'http://[::1]:3128',
+  ])('may be %j', (value) => {
+    for (const name of names) expect(() => machine({ [name]: value })).not.toThrow()
+  })
+
+  test.each([
+    'http://',
+    'socks5://hunter22@proxy:1080',
+    'ftp://proxy',
+    'http://pro xy:3128',
+    'http://proxy:99999',
+    'file:///x',
+    '://proxy',
+  ])('may not be %j', (value) => {
+    for (const name of names) {
+      expect(thrownBy(() => machine({ [name]: value }))).toEqual(
+        new SetupError(
+          `${name} is not the URL of an http proxy.`,
+          "Set it to a URL such as 'http://proxy.example:3128', or unset it.",
+        ),
+      )
+    }
+  })
+
+  test.each<[string, Environment, string[]]>([
+    ['nothing', {}, []],
+    ['a proxy without one', { https_proxy: 'http://jane@proxy:3128' }, []],
+    ['a proxy', { https_proxy: 'http://jane:hunter22@proxy:3128' }, ['hunter22', 'hunter22']],
+    ['a proxy without a scheme', { HTTP_PROXY: 'jane:hunter22@proxy:3128' }, ['hunter22', 'hunter22']],
+    ['a proxy whose password is encoded', { http_proxy: 'http://jane:p%40ss%2Fw@proxy' }, ['p%40ss%2Fw', 'p@ss/w']],
+    ['a proxy whose password is wrongly encoded', { http_proxy: 'http://jane:100%@proxy' }, ['100%', '100%']],
+    [
+      'two proxies',
+      { http_proxy: 'http://a:first111@p', HTTPS_PROXY: 'http://b:second22@p' },
+      ['first111', 'first111', 'second22', 'second22'],
+    ],
+    ['a proxy that is none', { https_proxy: 'http://' }, []],
+  ])('has its password known, of %s', (_, env, expected) => {
+    expect(proxyPasswords(env)).toEqual(expected)
+  })
+
+  test('has its password known as it was given, whatever it is', () => {
+    holds(
+      fc.property(fc.string({ minLength: 1, unit: 'grapheme' }), (password) => {
+        const https_proxy = `http://jane:${encodeURIComponent(password.toWellFormed())}@proxy:3128`
+        expect(proxyPasswords({ https_proxy })).toContain(password.toWellFormed())
+      }),
+    )
+  })
+})

@@ -1,1 +1,0 @@
-import{a}from"./KMOEDXJ6.js";import"./AKIZVE2R.js";import"./NARWF4YE.js";export{a as parseLayout};

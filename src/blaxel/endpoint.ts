@@ -1,0 +1,63 @@
+import { SetupError } from '../util/errors.ts'
+import { excerpt } from '../util/redact.ts'
+import { isLoopback, parseBaseUrl } from '../util/url.ts'
+
+/** The Blaxel API that a session is for. */
+export interface Origin {
+  /** Base URL with its path and without a slash at its end. */
+  readonly url: string
+  /** BL_ENV as it was given, where it decided. */
+  readonly environment: 'prod' | 'dev' | 'local' | undefined
+  /** A host that is neither Blaxel's nor this machine: it was named by the input, and the log says so. */
+  readonly isForeign: boolean
+}
+
+const URL_OF = {
+  prod: 'https://api.blaxel.ai/v0',
+  dev: 'https://api.blaxel.dev/v0',
+  local: 'http://localhost:8080/v0',
+} as const
+
+/** What `bl` and the SDKs use where nothing is set. */
+export const DEFAULT_ORIGIN_URL: string = URL_OF.prod
+
+const REMEDY = `Use the API's base URL with its path, such as ${DEFAULT_ORIGIN_URL}.`
+
+/**
+ * Which API is meant: the input api-url, else BL_API_URL, else BL_ENV, else production. From the environment, which a
+ * step before may have changed, only Blaxel's own hosts and loopback are taken.
+ * @throws SetupError naming the input or variable, for a URL that is not https (loopback excepted), holds a user or
+ * password, or names a foreign host without the input
+ */
+export function resolveOrigin(given: { apiUrl: string; BL_API_URL: string; BL_ENV: string }): Origin {
+  if (given.apiUrl !== '') {
+    const { url, base } = parseBaseUrl(given.apiUrl, 'The input api-url', REMEDY)
+    return { url: base, environment: undefined, isForeign: !isBlaxel(url) }
+  }
+  if (given.BL_API_URL !== '') {
+    const { url, base } = parseBaseUrl(given.BL_API_URL, 'BL_API_URL in the environment', REMEDY)
+    if (!isBlaxel(url)) {
+      throw new SetupError(
+        `BL_API_URL in the environment names ${excerpt(url.host)}, which is neither Blaxel's nor this machine.`,
+        'If the credential shall be sent there, say so in the input api-url; else unset BL_API_URL.',
+      )
+    }
+    return { url: base, environment: undefined, isForeign: false }
+  }
+  return fromEnvironmentName(given.BL_ENV)
+}
+
+function fromEnvironmentName(name: string): Origin {
+  const environment = name === '' ? 'prod' : name
+  if (environment !== 'prod' && environment !== 'dev' && environment !== 'local') {
+    throw new SetupError(
+      `BL_ENV in the environment is '${excerpt(name)}'.`,
+      'Set it to prod, dev or local, or unset it.',
+    )
+  }
+  return { url: URL_OF[environment], environment: name === '' ? undefined : environment, isForeign: false }
+}
+
+function isBlaxel(url: URL): boolean {
+  return isLoopback(url.hostname) || /\.blaxel\.(?:ai|dev)$/.test(url.hostname)
+}

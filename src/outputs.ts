@@ -1,0 +1,111 @@
+import { dirname } from 'node:path'
+import { readConfig } from './login/config-file.ts'
+import { configPath } from './login/login-ledger.ts'
+import { DEFAULT_ORIGIN_URL, type Origin } from './blaxel/endpoint.ts'
+import type { Session } from './blaxel/session.ts'
+import type { Installation } from './install/install.ts'
+import type { Access, SessionAccess } from './inputs.ts'
+import { blaxelDirectory, type Machine } from './runner/runner-env.ts'
+import type { Runner } from './runner/runner.ts'
+
+/** What later steps get from this one goes through these. */
+export interface HandOverEdges {
+  readonly runner: Runner
+  readonly machine: Machine
+  /** The job's environment as the step found it, to see which variables must be overridden. */
+  readonly ambient: Readonly<Record<string, string | undefined>>
+}
+
+/** Says in the log what was opened, and how long it lasts. */
+export function announceSession({ workspace, login: loggedIn }: SessionAccess, session: Session, runner: Runner): void {
+  const what = loggedIn ? `Logged in to workspace ${workspace}` : `Opened a session for workspace ${workspace}`
+  const until = session.expiresAt === undefined ? '' : ` that expires ${rfc3339(session.expiresAt)}`
+  runner.info(`${what} with ${TOKEN_NAME[session.type]}${until}`)
+  if (session.isShortLived) return
+  runner.notice(
+    'The session token is the API key itself, which does not expire: it stands in the environment and config of this job until it ends. For a short-lived token use client-id and client-secret of a service account, or add service-account to mint a key that is revoked after the job.',
+  )
+}
+
+const TOKEN_NAME: Readonly<Record<Session['type'], string>> = {
+  oauth: 'an OAuth token',
+  'service-account-key': 'a service account key',
+  'api-key': 'an API key',
+}
+
+/** Puts `bl` on PATH, and says where it came from. */
+export function handOverCli(installation: Installation, { runner }: HandOverEdges): void {
+  runner.addPath(dirname(installation.path))
+  runner.setOutput('version', installation.version)
+  runner.setOutput('path', installation.path)
+  runner.setOutput('cache-hit', String(installation.cacheHit))
+  runner.setOutput('verified-by', installation.verifiedBy)
+}
+
+/** Gives the session to later steps, as outputs and environment. */
+export function handOverSession(access: SessionAccess, session: Session, edges: HandOverEdges): void {
+  const { runner } = edges
+  runner.setOutput('workspace', access.workspace)
+  runner.setOutput('authenticated', 'true')
+  runner.setOutput('token', session.token)
+  runner.setOutput('token-type', session.type)
+  runner.setOutput('token-expires-at', session.expiresAt === undefined ? '' : rfc3339(session.expiresAt))
+  if (!access.exportEnv) return
+  const variables: [string, string][] = [
+    ['BL_WORKSPACE', access.workspace],
+    ['BL_API_KEY', session.token],
+    ...(session.isShortLived ? [['BL_TOKEN', session.token] satisfies [string, string]] : []),
+    ...originVariables(access.origin, edges.ambient),
+  ]
+  for (const [name, value] of variables) runner.exportVariable(name, value)
+  runner.info(`Exported ${enumerate(variables.map(([name]) => name))} to later steps`)
+}
+
+/** The API as resolved, where later steps would otherwise assume another one. */
+function originVariables(origin: Origin, ambient: HandOverEdges['ambient']): [string, string][] {
+  const isDefault = origin.url === DEFAULT_ORIGIN_URL
+  const url =
+    isDefault && (ambient.BL_API_URL ?? '') === '' ? [] : [['BL_API_URL', origin.url] satisfies [string, string]]
+  // Without BL_ENV=prod an entry of another environment in the config would send requests elsewhere.
+  const name = origin.environment ?? (isDefault ? 'prod' : undefined)
+  const environment =
+    name === undefined || (name === 'prod' && (ambient.BL_ENV ?? '') === '')
+      ? []
+      : [['BL_ENV', name] satisfies [string, string]]
+  return [...url, ...environment]
+}
+
+/** Says that there is no session, and why. */
+export async function handOverNothing(access: Access, { runner, machine }: HandOverEdges): Promise<void> {
+  runner.setOutput('workspace', '')
+  runner.setOutput('authenticated', 'false')
+  runner.setOutput('token', '')
+  runner.setOutput('token-type', '')
+  runner.setOutput('token-expires-at', '')
+  if (access.kind !== 'session' && access.notice !== undefined) runner.notice(access.notice)
+  if (access.kind !== 'skipped') return
+  const workspaces = await machineLogins(machine)
+  if (workspaces.length === 0) return
+  runner.warning(
+    `This machine is logged in to ${enumerate(workspaces)} by a config of its own, which bl uses in this job: a pull request from a fork can so act there. Log it out, or keep such jobs off this runner.`,
+  )
+}
+
+async function machineLogins(machine: Machine): Promise<string[]> {
+  try {
+    const { content } = await readConfig(configPath(blaxelDirectory(machine)))
+    const { loggedInWorkspaces } = await import('./login/config-text.ts')
+    return content.kind === 'present' ? loggedInWorkspaces(content.text) : []
+  } catch {
+    return [] // a config that we can't read is none that we could warn of
+  }
+}
+
+function enumerate(names: readonly string[]): string {
+  return names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names.at(-1) ?? ''}`
+}
+
+/** A time as outputs and messages have it, in RFC 3339 and whole seconds. @param ms since the epoch */
+export function rfc3339(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
+}
