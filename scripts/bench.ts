@@ -10,7 +10,7 @@
  */
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { rootCertificates } from 'node:tls'
 import { parseArgs } from 'node:util'
@@ -327,15 +327,8 @@ function quantile(numbers: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN
 }
 
-function sizes(): { name: string; bytes: number; goal: number }[] {
-  return [
-    { name: 'dist/setup', goal: 300_000 },
-    { name: 'dist/cleanup', goal: 220_000 },
-  ].map(({ name, goal }) => {
-    const folder = join(ROOT, name)
-    const scripts = readdirSync(folder).filter((file) => file.endsWith('.js'))
-    return { name, goal, bytes: scripts.reduce((sum, file) => sum + statSync(join(folder, file)).size, 0) }
-  })
+function sizes(): { name: string; bytes: number }[] {
+  return ['dist/setup', 'dist/cleanup'].map((name) => ({ name, bytes: statSync(join(ROOT, name, 'index.js')).size }))
 }
 
 interface Recorded {
@@ -364,8 +357,7 @@ function report(measures: readonly Measure[]): void {
     'least possible': bound === undefined ? '' : (bound / floor).toFixed(2),
   }))
   console.table(shown)
-  for (const { name, bytes, goal } of sizes())
-    console.log(`${name}: ${Math.round(bytes / 1000)} kB of scripts (goal ≤ ${goal / 1000} kB)`)
+  for (const { name, bytes } of sizes()) console.log(`${name}: ${Math.round(bytes / 1000)} kB`)
   if (values.only !== undefined || values.report === true || values.cli !== undefined) return
   mkdirSync(FOLDER, { recursive: true })
   const ratios = measures.map((measure) => ({ ...measure, ratio: Number((measure.action / measure.floor).toFixed(3)) }))

@@ -1,5 +1,5 @@
-import { rmSync } from 'node:fs'
 import { messageOf } from './util/errors.ts'
+import { remove } from './util/fs.ts'
 import type { Http } from './util/http.ts'
 import { createApi } from './blaxel/api.ts'
 import { hashSecret } from './blaxel/credential.ts'
@@ -7,8 +7,7 @@ import { leave } from './login/login-ledger.ts'
 import type { Runner } from './runner/runner.ts'
 import { parseState, type KeyState, type LoginState, type State } from './state.ts'
 
-/** Everything that the post step does to the world goes through these. */
-export interface PostEdges {
+export interface CleanupDeps {
   readonly runner: Pick<Runner, 'info' | 'notice' | 'warning' | 'debug'>
   readonly http: Http
   readonly signal: AbortSignal
@@ -22,8 +21,8 @@ const API_DEADLINE_MS = 60_000
  * @param saved what the main step has saved; empty where it did not get that far
  * @param apiKey the input api-key as it is now, where it is given
  */
-export async function post(saved: string, apiKey: string | undefined, edges: PostEdges): Promise<void> {
-  const { runner } = edges
+export async function cleanup(saved: string, apiKey: string | undefined, deps: CleanupDeps): Promise<void> {
+  const { runner } = deps
   if (saved === '') {
     runner.debug('The main step has saved nothing, so there is nothing to undo')
     return
@@ -35,15 +34,15 @@ export async function post(saved: string, apiKey: string | undefined, edges: Pos
     )
     return
   }
-  const others = state.login ? await logOut(state.login, state, edges) : 'none'
-  if (state.key) await revoke(state.key, apiKey, others, edges)
-  removeDirectories(state, edges)
+  const others = state.login ? await logOut(state.login, state, deps) : 'none'
+  if (state.key) await revoke(state.key, apiKey, others, deps)
+  await removeDirectories(state, deps)
 }
 
 /** Whether other jobs on this machine use the workspace. */
 type Others = 'none' | 'some' | 'unknown'
 
-async function logOut(login: LoginState, { use }: State, { runner, signal }: PostEdges): Promise<Others> {
+async function logOut(login: LoginState, { use }: State, { runner, signal }: CleanupDeps): Promise<Others> {
   const { directory, workspace } = login
   try {
     const { workspaceInUse } = await leave(directory, { id: use, ...login }, signal)
@@ -55,8 +54,8 @@ async function logOut(login: LoginState, { use }: State, { runner, signal }: Pos
   }
 }
 
-async function revoke(key: KeyState, apiKey: string | undefined, others: Others, edges: PostEdges): Promise<void> {
-  const { runner, http, signal } = edges
+async function revoke(key: KeyState, apiKey: string | undefined, others: Others, deps: CleanupDeps): Promise<void> {
+  const { runner, http, signal } = deps
   const until = `It expires by itself at ${new Date(key.expiresAt).toISOString()}.`
   // Its key must not be pulled from under another job.
   if (others !== 'none') {
@@ -81,10 +80,10 @@ async function revoke(key: KeyState, apiKey: string | undefined, others: Others,
   }
 }
 
-function removeDirectories(state: State, { runner }: PostEdges): void {
+async function removeDirectories(state: State, { runner }: CleanupDeps): Promise<void> {
   for (const directory of [state.scratch, state.staging]) {
     try {
-      rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+      await remove(directory)
     } catch (error) {
       runner.warning(`${directory} could not be removed: ${messageOf(error)}`)
     }

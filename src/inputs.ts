@@ -2,21 +2,20 @@ import { SetupError } from './util/errors.ts'
 import { excerpt } from './util/redact.ts'
 import { parseBaseUrl } from './util/url.ts'
 import { decodeClientCredentials, parseLifetime, type Credential, type Lifetime } from './blaxel/credential.ts'
-import { resolveOrigin, type Origin } from './blaxel/endpoint.ts'
+import { resolveEndpoint, type Endpoint } from './blaxel/endpoint.ts'
 import { isWorkspaceName } from './blaxel/values.ts'
-import { parseChecksumInput, type ChecksumInput } from './install/checksum.ts'
+import { parseChecksumInput } from './install/checksum.ts'
+import type { InstallRequest } from './install/install.ts'
 import type { ReleaseSource } from './install/release.ts'
 import { parseVersionFile } from './install/version-file.ts'
-import { believesRefusals, parseVersionWish, type VersionWish } from './install/version.ts'
+import { ignoresLoginErrors, parseVersionSpec, type VersionSpec } from './install/version.ts'
 import type { CheckoutFile } from './runner/checkout.ts'
 import { credentialFromEnvironment, credentialFromInputs, lacksSecret, secretFault } from './credentials.ts'
 import { missingCredentialRemedy, type RunOrigin } from './runner/event.ts'
 
 /** What the user wants, checked. */
 export interface Inputs {
-  readonly version: VersionWish
-  readonly checksum: ChecksumInput | undefined
-  readonly releases: ReleaseSource
+  readonly install: InstallRequest
   readonly access: Access
   readonly warnings: readonly string[]
 }
@@ -31,7 +30,7 @@ export interface SessionAccess {
   readonly kind: 'session'
   readonly workspace: string
   readonly credential: Credential
-  readonly origin: Origin
+  readonly endpoint: Endpoint
   readonly login: boolean
   readonly exportEnv: boolean
   readonly logout: boolean
@@ -60,9 +59,9 @@ export function readInputs(source: InputSource): Inputs {
   const options = readOptions(source)
   const { version, warnings } = readVersion(source)
   const checksum = parseChecksumInput(source.get('checksum'))
-  const releases = readReleaseSource(source)
+  const install = { version, checksum, source: readReleaseSource(source) }
   const access = readAccess(source, options)
-  return { version, checksum, releases, access, warnings: [...warnings, ...environmentWarnings(source.env)] }
+  return { install, access, warnings: [...warnings, ...environmentWarnings(source.env)] }
 }
 
 interface Options {
@@ -104,9 +103,9 @@ function readLifetime(value: string): Lifetime {
   )
 }
 
-function readVersion({ get, env, readCheckoutFile }: InputSource): { version: VersionWish; warnings: string[] } {
+function readVersion({ get, env, readCheckoutFile }: InputSource): { version: VersionSpec; warnings: string[] } {
   const path = get('version-file')
-  if (path === '') return { version: parseVersionWish(get('version')), warnings: [] }
+  if (path === '') return { version: parseVersionSpec(get('version')), warnings: [] }
   if (get('version') !== '') {
     throw new SetupError('Both inputs version and version-file are given.', 'Keep one of them.')
   }
@@ -119,7 +118,7 @@ function readVersion({ get, env, readCheckoutFile }: InputSource): { version: Ve
   }
   const version = parseVersionFile(excerpt(path), file.text)
   // There a stranger's pull request chooses the version, while the job holds the secrets.
-  const risky = env.GITHUB_EVENT_NAME === 'pull_request_target' && believesRefusals(version)
+  const risky = env.GITHUB_EVENT_NAME === 'pull_request_target' && ignoresLoginErrors(version)
   const warning = `${excerpt(path)} asks for bl ${version}, which takes a refused login for a good one, and on pull_request_target a stranger may have written it: set the input version there.`
   return { version: { kind: 'exact', version }, warnings: risky ? [warning] : [] }
 }
@@ -156,7 +155,7 @@ function readAccess(source: InputSource, options: Options): Access {
   if (!credential) return withoutCredential(source, workspace, options)
   refuseLastingKey(credential, options, source.isSelfHosted)
   const { login, exportEnv, logout } = options
-  return { kind: 'session', workspace, credential, origin: readOrigin(source), login, exportEnv, logout }
+  return { kind: 'session', workspace, credential, endpoint: readEndpoint(source), login, exportEnv, logout }
 }
 
 /** Half a credential is a mistake, but not where the other half is a secret that this run does not get. */
@@ -164,8 +163,8 @@ function isSkipped({ get }: InputSource, { onMissing }: Options): boolean {
   return onMissing === 'skip' && get('workspace') !== '' && lacksSecret(get)
 }
 
-function readOrigin({ get, env }: InputSource): Origin {
-  return resolveOrigin({
+function readEndpoint({ get, env }: InputSource): Endpoint {
+  return resolveEndpoint({
     apiUrl: get('api-url'),
     BL_API_URL: (env.BL_API_URL ?? '').trim(),
     BL_ENV: (env.BL_ENV ?? '').trim(),

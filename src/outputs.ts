@@ -1,15 +1,15 @@
 import { dirname } from 'node:path'
 import { readConfig } from './login/config-file.ts'
+import { loggedInWorkspaces } from './login/config-text.ts'
 import { configPath } from './login/login-ledger.ts'
-import { DEFAULT_ORIGIN_URL, type Origin } from './blaxel/endpoint.ts'
+import { DEFAULT_API_URL, type Endpoint } from './blaxel/endpoint.ts'
 import type { Session } from './blaxel/session.ts'
 import type { Installation } from './install/install.ts'
 import type { Access, SessionAccess } from './inputs.ts'
 import { blaxelDirectory, type Machine } from './runner/runner-env.ts'
 import type { Runner } from './runner/runner.ts'
 
-/** What later steps get from this one goes through these. */
-export interface HandOverEdges {
+export interface OutputDeps {
   readonly runner: Runner
   readonly machine: Machine
   /** The job's environment as the step found it, to see which variables must be overridden. */
@@ -34,7 +34,7 @@ const TOKEN_NAME: Readonly<Record<Session['type'], string>> = {
 }
 
 /** Puts `bl` on PATH, and says where it came from. */
-export function handOverCli(installation: Installation, { runner }: HandOverEdges): void {
+export function setCliOutputs(installation: Installation, { runner }: OutputDeps): void {
   runner.addPath(dirname(installation.path))
   runner.setOutput('version', installation.version)
   runner.setOutput('path', installation.path)
@@ -43,8 +43,8 @@ export function handOverCli(installation: Installation, { runner }: HandOverEdge
 }
 
 /** Gives the session to later steps, as outputs and environment. */
-export function handOverSession(access: SessionAccess, session: Session, edges: HandOverEdges): void {
-  const { runner } = edges
+export function setSessionOutputs(access: SessionAccess, session: Session, deps: OutputDeps): void {
+  const { runner } = deps
   runner.setOutput('workspace', access.workspace)
   runner.setOutput('authenticated', 'true')
   runner.setOutput('token', session.token)
@@ -55,19 +55,19 @@ export function handOverSession(access: SessionAccess, session: Session, edges: 
     ['BL_WORKSPACE', access.workspace],
     ['BL_API_KEY', session.token],
     ...(session.isShortLived ? [['BL_TOKEN', session.token] satisfies [string, string]] : []),
-    ...originVariables(access.origin, edges.ambient),
+    ...endpointVariables(access.endpoint, deps.ambient),
   ]
   for (const [name, value] of variables) runner.exportVariable(name, value)
   runner.info(`Exported ${enumerate(variables.map(([name]) => name))} to later steps`)
 }
 
 /** The API as resolved, where later steps would otherwise assume another one. */
-function originVariables(origin: Origin, ambient: HandOverEdges['ambient']): [string, string][] {
-  const isDefault = origin.url === DEFAULT_ORIGIN_URL
+function endpointVariables(endpoint: Endpoint, ambient: OutputDeps['ambient']): [string, string][] {
+  const isDefault = endpoint.url === DEFAULT_API_URL
   const url =
-    isDefault && (ambient.BL_API_URL ?? '') === '' ? [] : [['BL_API_URL', origin.url] satisfies [string, string]]
+    isDefault && (ambient.BL_API_URL ?? '') === '' ? [] : [['BL_API_URL', endpoint.url] satisfies [string, string]]
   // Without BL_ENV=prod an entry of another environment in the config would send requests elsewhere.
-  const name = origin.environment ?? (isDefault ? 'prod' : undefined)
+  const name = endpoint.environment ?? (isDefault ? 'prod' : undefined)
   const environment =
     name === undefined || (name === 'prod' && (ambient.BL_ENV ?? '') === '')
       ? []
@@ -76,7 +76,7 @@ function originVariables(origin: Origin, ambient: HandOverEdges['ambient']): [st
 }
 
 /** Says that there is no session, and why. */
-export async function handOverNothing(access: Access, { runner, machine }: HandOverEdges): Promise<void> {
+export async function setNoSessionOutputs(access: Access, { runner, machine }: OutputDeps): Promise<void> {
   runner.setOutput('workspace', '')
   runner.setOutput('authenticated', 'false')
   runner.setOutput('token', '')
@@ -94,7 +94,6 @@ export async function handOverNothing(access: Access, { runner, machine }: HandO
 async function machineLogins(machine: Machine): Promise<string[]> {
   try {
     const { content } = await readConfig(configPath(blaxelDirectory(machine)))
-    const { loggedInWorkspaces } = await import('./login/config-text.ts')
     return content.kind === 'present' ? loggedInWorkspaces(content.text) : []
   } catch {
     return [] // a config that we can't read is none that we could warn of

@@ -1,46 +1,41 @@
 import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { setImmediate as nextTurn } from 'node:timers/promises'
-import { unlessAborted, withDeadline } from './util/deadline.ts'
+import { dirname, join } from 'node:path'
+import { createApi, type BlaxelApi } from './blaxel/api.ts'
+import { hashSecret, secretOf } from './blaxel/credential.ts'
+import { checkWorkspace, openSession, type Session } from './blaxel/session.ts'
+import type { Inputs, SessionAccess } from './inputs.ts'
+import { install, type Installation } from './install/install.ts'
+import type { Platform } from './install/platform.ts'
+import { dropEntry, stagingDirectory } from './install/tool-cache.ts'
+import { login, UnusableProgramError } from './login/bl-login.ts'
+import { readConfig } from './login/config-file.ts'
+import type { LoginEntry } from './login/config-text.ts'
+import { configPath, enter, isLoggedIn } from './login/login-ledger.ts'
+import {
+  announceSession,
+  rfc3339,
+  setCliOutputs,
+  setNoSessionOutputs,
+  setSessionOutputs,
+  type OutputDeps,
+} from './outputs.ts'
+import { settingsInCheckout, type CheckoutSetting } from './runner/checkout.ts'
+import { blaxelDirectory, type Machine } from './runner/runner-env.ts'
+import type { Runner } from './runner/runner.ts'
+import { directoryNames, type KeyState, type State } from './state.ts'
+import { concurrently } from './util/concurrently.ts'
+import { withDeadline } from './util/deadline.ts'
 import { SetupError } from './util/errors.ts'
 import { discard, statIfThere } from './util/fs.ts'
 import type { Http } from './util/http.ts'
 import type { Run } from './util/process.ts'
-import { together } from './util/concurrently.ts'
-import { createApi, type BlaxelApi } from './blaxel/api.ts'
-import { readConfig } from './login/config-file.ts'
-import type { LoginEntry } from './login/config-text.ts'
-import { hashSecret, secretOf } from './blaxel/credential.ts'
-import { configPath, enter, isLoggedIn } from './login/login-ledger.ts'
-import { checkWorkspace, openSession, type Session } from './blaxel/session.ts'
-import { login } from './login/bl-login.ts'
-import type { HeadStart } from './install/head-start.ts'
-import { install, type Installation } from './install/install.ts'
-import { createLender, type Lender } from './install/loan.ts'
-import type { Platform } from './install/platform.ts'
-import { stagingDirectory } from './install/tool-cache.ts'
-import { settingsInCheckout, type CheckoutSetting } from './runner/checkout.ts'
-import type { Inputs, SessionAccess } from './inputs.ts'
-import { blaxelDirectory, type Machine } from './runner/runner-env.ts'
-import type { Runner } from './runner/runner.ts'
-import {
-  announceSession,
-  handOverCli,
-  handOverNothing,
-  handOverSession,
-  rfc3339,
-  type HandOverEdges,
-} from './outputs.ts'
-import { directoryNames, type KeyState, type State } from './state.ts'
 
-/** Everything that the main step does to the world goes through these. */
-export interface MainEdges extends HandOverEdges {
+export interface SetupDeps extends OutputDeps {
   readonly platform: Platform
   readonly http: Http
   readonly run: Run
-  readonly headStart: HeadStart | undefined
-  /** Random, 32 hex digits: the name of this use. */
-  readonly use: string
+  /** Random, 32 hex digits: identifies this run of the action. */
+  readonly invocation: string
   readonly signal: AbortSignal
 }
 
@@ -49,87 +44,74 @@ const API_DEADLINE_MS = 120_000
 const LASTING_LOGIN_MS = 86_400_000
 
 /**
- * The main step: installs the CLI and opens a session at the same time, logs in, and hands both on to later steps.
- * @throws SetupError; PATH, outputs, environment and config are as they were then
+ * The main step: installs the CLI and opens a session at the same time, logs in, and sets outputs, environment and PATH.
+ * @throws SetupError; PATH, outputs, environment and config are unchanged then
  */
-export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
-  const { runner, signal } = edges
-  await refuseBadVersion(inputs)
+export async function setup(inputs: Inputs, deps: SetupDeps): Promise<void> {
+  const { runner, signal } = deps
   for (const warning of inputs.warnings) runner.warning(warning)
   const { access } = inputs
-  if (access.kind === 'session') await prepareSession(access, edges)
-  const notebook = openNotebook(edges)
-  mkdirSync(notebook.state().scratch, { mode: 0o700 })
-  const lender = createLender()
-  const [installation, opened] = await together(
+  if (access.kind === 'session') await prepareSession(access, deps)
+  const state = createStateStore(deps)
+  mkdirSync(state.current().scratch, { mode: 0o700 })
+  const [installation, session] = await concurrently(
     signal,
-    async (both) => {
-      const installation = await timed('install', edges, () =>
-        installCli(inputs, notebook.state(), lender, edges, both),
-      )
-      lender.settle(installation.path)
-      return installation
-    },
-    async (both) => (access.kind === 'session' ? open(access, lender, notebook, edges, both) : undefined),
+    (both) => timed('install', deps, () => installCli(inputs, state, deps, both)),
+    async (both) => (access.kind === 'session' ? openCheckedSession(access, state, deps, both) : undefined),
   )
-  if (access.kind === 'session' && opened) {
-    const { session, entry } = opened
-    if (entry) await timed('config', edges, () => enterConfig(access, session, entry, notebook, edges))
-    announceSession(access, session, runner)
-    if (!access.logout) keepKey(session, notebook, runner)
-    handOverCli(installation, edges)
-    handOverSession(access, session, edges)
-  } else {
-    handOverCli(installation, edges)
-    await handOverNothing(access, edges)
+  if (access.kind !== 'session' || !session) {
+    setCliOutputs(installation, deps)
+    await setNoSessionOutputs(access, deps)
+    return
   }
+  if (access.login) {
+    const entry = await timed('login', deps, () => runLogin(access, session, installation, state, deps))
+    await timed('config', deps, () => enterConfig(access, session, entry, state, deps))
+  }
+  announceSession(access, session, runner)
+  if (!access.logout) keepKey(session, state, runner)
+  setCliOutputs(installation, deps)
+  setSessionOutputs(access, session, deps)
 }
 
-/** The state as it grows: saved whole at every change, before what it describes is done. */
-interface Notebook {
-  readonly state: () => State
-  readonly note: (addition: Partial<Pick<State, 'login' | 'key'>>) => void
-  readonly forgetKey: () => void
+/** What the post step will get. It is saved whole at every change, before what it describes is done. */
+interface StateStore {
+  readonly current: () => State
+  readonly save: (addition: Partial<Pick<State, 'login' | 'key'>>) => void
+  readonly clearKey: () => void
 }
 
-function openNotebook({ runner, machine, use }: MainEdges): Notebook {
+function createStateStore({ runner, machine, invocation: use }: SetupDeps): StateStore {
   let state: State = {
     schema: 1,
     use,
     scratch: join(machine.temp, directoryNames.scratch(use)),
     staging: stagingDirectory(machine.toolCache, directoryNames.staging(use)),
   }
-  const save = () => {
+  const replace = (next: State) => {
+    state = next
     runner.saveState(JSON.stringify(state))
   }
-  save()
+  replace(state)
   return {
-    state: () => state,
-    note: (addition) => {
-      state = { ...state, ...addition }
-      save()
+    current: () => state,
+    save: (addition) => {
+      replace({ ...state, ...addition })
     },
-    forgetKey: () => {
-      const { schema, scratch, staging, login } = state
-      state = { schema, use, scratch, staging, ...(login ? { login } : {}) }
-      save()
+    clearKey: () => {
+      const rest = { ...state }
+      delete rest.key
+      replace(rest)
     },
   }
-}
-
-/** Reading ranges takes as long to load as reading all inputs: only where one is given. */
-async function refuseBadVersion({ version }: Inputs): Promise<void> {
-  if (version.kind !== 'range') return
-  const { refuseBadRange } = await import('./install/version-range.ts')
-  refuseBadRange(version.range)
 }
 
 /** What can be known without a request: whether the config can be changed, and what in the checkout will interfere. */
-async function prepareSession(access: SessionAccess, { runner, machine }: MainEdges): Promise<void> {
+async function prepareSession(access: SessionAccess, { runner, machine }: SetupDeps): Promise<void> {
   if (access.login) await readConfig(configPath(blaxelDirectory(machine)))
-  if (access.origin.isForeign) {
+  if (access.endpoint.isForeign) {
     runner.warning(
-      `The credential goes to ${new URL(access.origin.url).host}, as the input api-url says: it is no host of Blaxel's.`,
+      `The credential goes to ${new URL(access.endpoint.url).host}, as the input api-url says: it is no host of Blaxel's.`,
     )
   }
   for (const setting of settingsInCheckout(machine.checkout)) runner.warning(checkoutWarning(setting))
@@ -144,139 +126,74 @@ function checkoutWarning(setting: CheckoutSetting): string {
 
 async function installCli(
   inputs: Inputs,
-  state: State,
-  lender: Lender,
-  edges: MainEdges,
+  state: StateStore,
+  { runner, machine, platform, http, run }: SetupDeps,
   signal: AbortSignal,
 ): Promise<Installation> {
-  const { runner, machine, platform, http, run, headStart } = edges
-  const began = process.uptime()
-  let ended: number | undefined
-  const installation = await install(
-    inputs.version,
-    inputs.checksum,
-    {
-      http,
-      run,
-      headStart,
-      platform,
-      source: inputs.releases,
-      debug: runner.debug,
-      warn: runner.warning,
-      childEnv: machine.childEnv,
-      scratch: state.scratch,
-      toolCache: machine.toolCache,
-      staging: state.staging,
-      offer: lender.offer,
-      returned: () => {
-        // How long the login takes from then on says nothing of the installation.
-        ended = process.uptime()
-        return lender.returned()
-      },
-    },
-    signal,
-  )
-  const seconds = ((ended ?? process.uptime()) - began).toFixed(1)
-  const checked = `SHA-256 verified: ${installation.verifiedBy.replace('-', ' ')}`
+  const started = process.uptime()
+  const { scratch, staging } = state.current()
+  const { childEnv, toolCache } = machine
+  const deps = { http, run, platform, childEnv, scratch, staging, toolCache, debug: runner.debug, warn: runner.warning }
+  const installation = await install(inputs.install, deps, signal)
+  const seconds = (process.uptime() - started).toFixed(1)
   const what = `bl ${installation.version} for ${platform.name}`
+  const verified = `SHA-256 verified: ${installation.verifiedBy.replace('-', ' ')}`
   runner.info(
     installation.cacheHit
-      ? `Found ${what} in the tool cache in ${seconds} s (${checked})`
-      : `Installed ${what} in ${seconds} s (${checked})`,
+      ? `Found ${what} in the tool cache in ${seconds} s (${verified})`
+      : `Installed ${what} in ${seconds} s (${verified})`,
   )
   return installation
 }
 
-interface Opened {
-  readonly session: Session
-  /** What `bl login` has written, where it was to run. */
-  readonly entry: LoginEntry | undefined
-}
-
-/** Opens the session, and logs in with it while the API is still asked whether it is good for the workspace. */
-async function open(
-  access: SessionAccess,
-  lender: Lender,
-  notebook: Notebook,
-  edges: MainEdges,
-  signal: AbortSignal,
-): Promise<Opened> {
-  const { runner, use } = edges
-  const { credential, workspace, origin } = access
-  const ask = apiBranch(access, edges)
+/** Opens a session and checks that the API accepts it for the workspace, all within one deadline. */
+async function openCheckedSession(
+  { credential, workspace, endpoint }: SessionAccess,
+  state: StateStore,
+  deps: SetupDeps,
+  parent: AbortSignal,
+): Promise<Session> {
+  const { runner, http, invocation } = deps
   const rememberKey = (key: Pick<KeyState, 'name' | 'id' | 'expiresAt'>) => {
     if (credential.kind !== 'service-account') return
     const { serviceAccount, apiKey } = credential
-    notebook.note({ key: { ...key, origin: origin.url, workspace, serviceAccount, credential: hashSecret(apiKey) } })
+    state.save({ key: { ...key, origin: endpoint.url, workspace, serviceAccount, credential: hashSecret(apiKey) } })
   }
-  const session = await timed('session', edges, () =>
-    ask(signal, (api) =>
-      openSession(credential, api, {
-        hide: runner.hide,
-        keyName: () => `setup-bl-${use}`,
-        rememberKey,
-        forgetKey: notebook.forgetKey,
-      }),
-    ),
-  )
-  const accepted = Promise.withResolvers<'accepted'>()
-  const [entry] = await together(
-    signal,
-    async (both) =>
-      access.login ? logIn(access, session, lender, accepted.promise, notebook, edges, both) : undefined,
-    async (both) => {
-      // The login takes longest, so it begins first where it can.
-      await nextTurn()
-      await timed('workspace', edges, () => ask(both, (api) => checkWorkspace(credential, workspace, session, api)))
-      accepted.resolve('accepted')
-    },
-  )
-  return { session, entry }
-}
-
-type ApiBranch = <T>(signal: AbortSignal, work: (api: BlaxelApi) => Promise<T>) => Promise<T>
-
-/** All that is asked of the API has one deadline. */
-function apiBranch({ origin }: SessionAccess, { http }: MainEdges): ApiBranch {
-  const endsAt = Date.now() + API_DEADLINE_MS
+  const sessionDeps = {
+    hide: runner.hide,
+    keyName: () => `setup-bl-${invocation}`,
+    rememberKey,
+    forgetKey: state.clearKey,
+  }
   const expired = () =>
     new SetupError(
-      `No session could be opened at ${new URL(origin.url).host} within ${API_DEADLINE_MS / 1000} s.`,
+      `No session could be opened at ${new URL(endpoint.url).host} within ${API_DEADLINE_MS / 1000} s.`,
       'Run the job again later.',
     )
-  return (parent, work) =>
-    withDeadline(parent, endsAt - Date.now(), expired, (signal) => work(createApi(origin.url, http, endsAt, signal)))
+  const deadline = Date.now() + API_DEADLINE_MS
+  return withDeadline(parent, API_DEADLINE_MS, expired, async (signal) => {
+    const api: BlaxelApi = createApi(endpoint.url, http, deadline, signal)
+    const session = await timed('session', deps, () => openSession(credential, api, sessionDeps))
+    await timed('workspace', deps, () => checkWorkspace(credential, workspace, session, api))
+    return session
+  })
 }
 
-/** Logs in with the verified program, beside its check where it was just downloaded. */
-async function logIn(
-  { workspace, origin }: SessionAccess,
+/** Runs `bl login`. A program that turns out to be unusable leaves the tool cache, so that the next job gets a new one. */
+async function runLogin(
+  { workspace, endpoint }: SessionAccess,
   session: Session,
-  lender: Lender,
-  accepted: Promise<'accepted'>,
-  notebook: Notebook,
-  { run, machine, ...edges }: MainEdges,
-  signal: AbortSignal,
+  installation: Installation,
+  state: StateStore,
+  { run, machine, signal }: SetupDeps,
 ): Promise<LoginEntry> {
-  const attempt = (file: string) =>
-    timed('login', edges, () =>
-      login(
-        file,
-        { workspace, token: session.token, apiUrl: origin.url, environment: origin.environment },
-        { run, childEnv: machine.childEnv, scratch: notebook.state().scratch },
-        signal,
-      ),
-    )
-  const { file, giveBack } = await unlessAborted(lender.borrow(), signal)
+  const { url: apiUrl, environment } = endpoint
+  const cliDeps = { run, childEnv: machine.childEnv, scratch: state.current().scratch }
   try {
-    return await attempt(file).finally(giveBack)
+    return await login(installation.path, { workspace, token: session.token, apiUrl, environment }, cliDeps, signal)
   } catch (error) {
-    const wasAccepted = (await Promise.race([accepted, Promise.resolve('unknown')])) === 'accepted'
-    // Why a program does not run its check says better, and why a login fails the API; where that needs several tries, so may `bl`.
-    const installed = await unlessAborted(lender.settled, signal)
-    if (wasAccepted) throw error
-    await unlessAborted(accepted, signal)
-    return await attempt(installed)
+    if (error instanceof UnusableProgramError) await dropEntry(dirname(installation.path))
+    throw error
   }
 }
 
@@ -284,21 +201,21 @@ async function enterConfig(
   access: SessionAccess,
   session: Session,
   entry: LoginEntry,
-  notebook: Notebook,
-  edges: MainEdges,
+  state: StateStore,
+  deps: SetupDeps,
 ): Promise<void> {
-  const { runner, machine, signal } = edges
-  const { workspace, origin, credential } = access
+  const { runner, machine, signal } = deps
+  const { workspace, endpoint, credential } = access
   const directory = blaxelDirectory(machine)
   const madeDirectory = statIfThere(directory) === undefined
   if (access.logout) {
     const wasThere = await isLoggedIn(directory, entry)
     const tokenHash = hashSecret(session.token)
-    notebook.note({ login: { directory, madeDirectory, workspace, tokenHash, ...(wasThere ? { wasThere } : {}) } })
+    state.save({ login: { directory, madeDirectory, workspace, tokenHash, ...(wasThere ? { wasThere } : {}) } })
   }
   const use = {
-    id: edges.use,
-    origin: origin.url,
+    id: deps.invocation,
+    origin: endpoint.url,
     entry,
     credential: hashSecret(secretOf(credential)),
     notAfter: notAfter(session),
@@ -312,10 +229,10 @@ async function enterConfig(
 }
 
 /** A login that stays needs its key. */
-function keepKey({ expiresAt }: Session, notebook: Notebook, runner: Runner): void {
-  const { key } = notebook.state()
+function keepKey({ expiresAt }: Session, state: StateStore, runner: Runner): void {
+  const { key } = state.current()
   if (!key || expiresAt === undefined) return
-  notebook.forgetKey()
+  state.clearKey()
   runner.notice(
     `The key ${key.name} is not revoked after the job, as 'logout: false' says. It expires at ${rfc3339(expiresAt)}.`,
   )
@@ -326,20 +243,17 @@ function notAfter({ expiresAt }: Session): number {
   return expiresAt !== undefined && expiresAt > Date.now() ? expiresAt : Date.now() + LASTING_LOGIN_MS
 }
 
-async function timed<T>(phase: string, { runner }: Pick<MainEdges, 'runner'>, work: () => Promise<T>): Promise<T> {
-  const began = process.uptime()
+async function timed<T>(phase: string, { runner }: Pick<SetupDeps, 'runner'>, work: () => Promise<T>): Promise<T> {
+  const started = process.uptime()
   try {
     return await work()
   } finally {
-    runner.debug(`${phase}: ${Math.round((process.uptime() - began) * 1000)} ms`)
+    runner.debug(`${phase}: ${Math.round((process.uptime() - started) * 1000)} ms`)
   }
 }
 
-/**
- * Removes the private homes of `bl`, which are empty by now, and the staging directory, in which a program may have
- * run until now, which Windows would not remove. The post step does it where this could not run.
- */
-export function discardDirectories(machine: Machine, use: string): void {
-  discard(join(machine.temp, directoryNames.scratch(use)))
-  discard(stagingDirectory(machine.toolCache, directoryNames.staging(use)))
+/** Removes this invocation's directories. The post step does it if this could not run. */
+export async function removeDirectories(machine: Machine, invocation: string): Promise<void> {
+  await discard(join(machine.temp, directoryNames.scratch(invocation)))
+  await discard(stagingDirectory(machine.toolCache, directoryNames.staging(invocation)))
 }

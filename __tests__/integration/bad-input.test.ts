@@ -191,10 +191,10 @@ const options: BadInput[] = [
     with: { workspace: 'acme', ...credentials['service-account'], 'token-lifetime': value },
     says: [`The input token-lifetime is '${value}'`, 'hours, days or weeks, such as 2h, 1d or 1w'],
   })),
-  ...['abc123', 'g'.repeat(64), 'a'.repeat(63), `sha256:${'a'.repeat(64)}`, `${'a'.repeat(64)} -`].map((checksum) => ({
+  ...['abc123', 'g'.repeat(64), 'a'.repeat(63), `sha512:${'a'.repeat(64)}`, `${'a'.repeat(64)} -`].map((checksum) => ({
     what: `checksum: '${checksum}'`,
     with: { ...good, checksum },
-    says: [`The input checksum holds '${checksum}'`, 'Give the 64 hex digits'],
+    says: [`The input checksum contains '${checksum}'`, 'SHA-256 in hex (64 digits)'],
   })),
   {
     what: 'deploy, which the action before this one had',

@@ -2,6 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { StepResult } from '../../sandbox/job.ts'
+import type { Answer } from '../../sandbox/sandbox.ts'
+import { preloaded } from './threats/preload.ts'
 import { credentials, openWorld, requestsTo, tree, type World } from './world.ts'
 
 const ARCHIVE = /\/blaxel_[A-Za-z]+_[a-z0-9_]+\.(?:tar\.gz|zip)$/
@@ -49,7 +51,7 @@ describe('latest', () => {
       const step = await use({})
       expect(step.outputs.version).toBe('9.9.2')
       expect(warnings(step)).toEqual([
-        `The latest release is ${version}, which looks like a prerelease and is never taken unasked: 9.9.2, the newest good one before it, was taken.`,
+        `The latest release, ${version}, looks like a prerelease; using 9.9.2, the previous stable release.`,
       ])
       expect((await use({ version })).outputs.version).toBe(version)
     },
@@ -65,7 +67,9 @@ describe('latest', () => {
     const step = await use({})
     expect(step.outputs.version).toBe('9.9.2')
     expect(warnings(step)).toEqual([
-      expect.stringMatching(/^The latest release is 9\.9\.3, whose .* is not there yet: 9\.9\.2/),
+      expect.stringMatching(
+        /^The latest release, 9\.9\.3, has no .* yet; using 9\.9\.2, the previous stable release\.$/,
+      ),
     ])
     expect(tree(world.machine.toolCache).filter((path) => path.includes('9.9.3'))).toEqual([])
   })
@@ -156,9 +160,59 @@ describe('api.github.com', () => {
     })
     const step = await use({ version: '9.9.x' })
     expect(errors(step)).toEqual([
-      expect.stringMatching(/quota.*filled again at 2030-01-01T00:00:00.000Z.*exact version/),
+      expect.stringMatching(/rate limit.*resets at 2030-01-01T00:00:00.000Z.*exact version/),
     ])
     expect(requestsTo(world.sandbox, 'api.github.com')).toHaveLength(1)
+  })
+
+  const limited: Answer = {
+    kind: 'respond',
+    status: 403,
+    headers: { 'retry-after': '1' },
+    body: { message: 'You have exceeded a secondary rate limit.' },
+  }
+  const addressNotAllowed: Answer = {
+    kind: 'respond',
+    status: 403,
+    body: { message: 'The organization has an IP allow list enabled, and your IP address is not permitted.' },
+  }
+
+  test('that asks for a pause (403, Retry-After) is waited for', async () => {
+    world.sandbox.intercept({ ...list, answer: limited, times: 2 })
+    const step = await use({ version: '9.9.x' })
+    expect([step.outputs.version, errors(step)]).toEqual(['9.9.2', []])
+    expect(requestsTo(world.sandbox, 'api.github.com')).toHaveLength(3)
+  })
+
+  test('that asks for a longer pause than there is time for: the message has its reason', async () => {
+    const headers = { 'retry-after': '9999' }
+    world.sandbox.intercept({ ...list, answer: { ...limited, headers } })
+    // By the action's clock a minute passes between two looks at it.
+    const clock = 'const { now } = Date; let looks = 0; Date.now = () => now() + 60_000 * looks++'
+    const job = world.machine.job({ env: preloaded(world, 'clock', clock) })
+    expect(errors(await use({ version: '9.9.x' }, job))).toEqual([
+      expect.stringMatching(/rejected the request.*\(403: You have exceeded a secondary rate limit\.\).*exact version/),
+    ])
+  })
+
+  test('that forbids the token is asked without it', async () => {
+    world.sandbox.intercept({ ...list, answer: addressNotAllowed, times: 1 })
+    const step = await use({ version: '9.9.x' })
+    expect([step.outputs.version, errors(step)]).toEqual(['9.9.2', []])
+    expect(headersThere()).toEqual([expect.stringContaining('Bearer'), undefined])
+  })
+
+  test.each<[string, Answer]>([
+    ['an IP allow list', addressNotAllowed],
+    ['a block', { kind: 'respond', status: 403, body: { message: 'Repository access blocked' } }],
+    ['a reason that is no JSON', { kind: 'respond', status: 403, body: 'Request forbidden by administrative rules.' }],
+  ])('that forbids every request, by %s: the message has its reason', async (_, answer) => {
+    world.sandbox.intercept({ ...list, answer })
+    const step = await use({ version: '9.9.x' })
+    const { body } = answer as { body: { message: string } | string }
+    const reason = typeof body === 'string' ? '(403)' : `(403: ${body.message})`
+    expect(errors(step)).toEqual([expect.stringContaining(reason)])
+    expect(requestsTo(world.sandbox, 'api.github.com')).toHaveLength(2)
   })
 
   test('that does not accept the token: the message names the input', async () => {
@@ -180,6 +234,7 @@ describe('version-file', () => {
     ['sub/.tool-versions', 'bl v9.9.1\r\n'],
     ['.bl-version', '\uFEFFv9.9.1\r\n\r\n'],
     ['versions/bl.txt', '9.9.1'],
+    ['.bl-version', '# the newest that was tested\n\n9.9.1 # not 9.9.2\n'],
   ])('%s: %j names 9.9.1', async (name, text) => {
     write(name, text)
     expect((await use({ 'version-file': name })).outputs.version).toBe('9.9.1')
@@ -187,11 +242,11 @@ describe('version-file', () => {
 
   test.each([
     ['.tool-versions', 'nodejs 24.0.0\n', '.tool-versions has no line for blaxel'],
-    ['.tool-versions', 'a 1\nblaxel latest\n', '.tool-versions, line 2, holds no exact version'],
-    ['.tool-versions', 'blaxel\n', '.tool-versions, line 1, holds no exact version'],
-    ['.bl-version', '\n\n', '.bl-version is empty'],
-    ['.bl-version', '9.9.1\n9.9.2\n', '.bl-version, line 2: a second version'],
-    ['.bl-version', '^9.9.1\n', '.bl-version, line 1, holds no exact version'],
+    ['.tool-versions', 'a 1\nblaxel latest\n', '.tool-versions, line 2, is not an exact version'],
+    ['.tool-versions', 'blaxel\n', '.tool-versions, line 1, is not an exact version'],
+    ['.bl-version', '\n\n', '.bl-version holds no version'],
+    ['.bl-version', '9.9.1\n9.9.2\n', '.bl-version has more than one line of content (line 2)'],
+    ['.bl-version', '^9.9.1\n', '.bl-version, line 1, is not an exact version'],
     ['.bl-version', '0.1.17\n', '.bl-version, line 1, names an older version'],
   ])('%s: %j is an error that names the place', async (name, text, message) => {
     write(name, text)

@@ -16,6 +16,8 @@ describe('the input checksum', () => {
   test.each<[string, string, ReturnType<typeof parseChecksumInput>]>([
     ['nothing', '', undefined],
     ['a sum', B, { kind: 'one', sha256: B }],
+    ["a digest as GitHub's API shows it", `sha256:${B}`, { kind: 'one', sha256: B }],
+    ['a digest and its file', `SHA256:${B.toUpperCase()}  ${LINUX}`, { kind: 'by-file', sums: { [LINUX]: B } }],
     ['a sum in upper case', B.toUpperCase(), { kind: 'one', sha256: B }],
     ['a line of sha256sum', `${A}  ${LINUX}`, { kind: 'by-file', sums: { [LINUX]: A } }],
     ['a line of sha256sum --binary', `${A} *${LINUX}`, { kind: 'by-file', sums: { [LINUX]: A } }],
@@ -35,29 +37,29 @@ describe('the input checksum', () => {
   })
 
   const REMEDY =
-    "Give the 64 hex digits that sha256sum prints for the archive, or lines '<64 hex digits>  <file name>' for several."
+    "Use the archive's SHA-256 in hex (64 digits), or lines '<64 hex digits>  <file name>' for several archives."
   test.each([
     ['a word', 'none', 'none'],
     ['63 digits', A.slice(1), A.slice(1)],
     ['65 digits', `${A}a`, `${A}a`],
     ['a digit that is none', `${A.slice(1)}g`, `${A.slice(1)}g`],
-    ['a prefix', `sha256:${A}`, `sha256:${A}`],
+    ['a digest of another kind', `sha512:${A}`, `sha512:${A}`],
     ['a MD5 line', `${'a'.repeat(32)}  ${LINUX}`, `${'a'.repeat(32)} ${LINUX}`],
     ['a sum and a line', `${A}\n${B}  ${MAC}`, A],
     ['one blank between', `${A} ${LINUX}`, `${A} ${LINUX}`],
     ['a file name with a blank', `${A}  my file`, `${A} my file`],
     ['a line with 65 digits', `a${A}  ${LINUX}`, `a${A} ${LINUX}`],
-    ['a line with text before the sum', `sha256:${A}  ${LINUX}`, `sha256:${A} ${LINUX}`],
+    ['a line with text before the sum', `sum:${A}  ${LINUX}`, `sum:${A} ${LINUX}`],
     ['a line that says what it sums', `SHA256 (${LINUX}) = ${A}`, `SHA256 (${LINUX}) = ${A}`],
   ])('may not be %s', (_, input, shown) => {
     expect(thrownBy(() => parseChecksumInput(input))).toEqual(
-      new SetupError(`The input checksum holds '${shown}', which is no SHA-256.`, REMEDY),
+      new SetupError(`The input checksum contains '${shown}', which is not a SHA-256.`, REMEDY),
     )
   })
 
   test('may not have two sums for one file', () => {
     expect(thrownBy(() => parseChecksumInput(`${A}  ${LINUX}\n${B}  ${MAC}\n${B}  ${LINUX}`))).toEqual(
-      new SetupError(`The input checksum has two sums for ${LINUX}.`, 'Keep one of them.'),
+      new SetupError(`The input checksum has two checksums for ${LINUX}.`, 'Keep one of them.'),
     )
   })
 
@@ -148,7 +150,7 @@ describe("a release's checksums", () => {
     ['for a name that ends like it', `${A}  old-${LINUX}\n${A}  dist/${LINUX}\n`, LINUX, undefined],
     ['that is too short', `${A.slice(1)}  ${LINUX}\n`, LINUX, undefined],
     ['that is too long', `a${A}  ${LINUX}\n`, LINUX, undefined],
-    ['that has text before it', `sha256:${A}  ${LINUX}\n`, LINUX, undefined],
+    ['that has text before it', `sum:${A}  ${LINUX}\n`, LINUX, undefined],
     ['that stands behind another', `${B} ${A}  ${LINUX}\n`, LINUX, undefined],
     ['in an empty text', '', LINUX, undefined],
     ['in a page of HTML', `<html><body>${A}  ${LINUX}</body></html>`, LINUX, undefined],

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { unlessAborted } from '../../src/util/deadline.ts'
-import { together } from '../../src/util/concurrently.ts'
+import { concurrently } from '../../src/util/concurrently.ts'
 import { holdsAsync, rejectionOf } from './property.ts'
 
 const idle = () => new AbortController().signal
@@ -13,7 +13,7 @@ const turns = async (count: number) => {
 describe('two pieces of work', () => {
   test('run at the same time and give both results, in order', async () => {
     const met = Promise.withResolvers<string>()
-    const results = await together(
+    const results = await concurrently(
       idle(),
       () => met.promise,
       () => {
@@ -34,7 +34,7 @@ describe('two pieces of work', () => {
         throw error
       })
     const [first, second] = which === 'first' ? [fails, waits] : [waits, fails]
-    expect(await rejectionOf(together(idle(), first, second))).toBe(failure)
+    expect(await rejectionOf(concurrently(idle(), first, second))).toBe(failure)
     expect(seen).toBe(failure)
   })
 
@@ -42,7 +42,7 @@ describe('two pieces of work', () => {
     const other = Promise.withResolvers<string>()
     let settled = false
     const pending = rejectionOf(
-      together(
+      concurrently(
         idle(),
         () => Promise.reject(new Error('own')),
         () => other.promise,
@@ -59,7 +59,7 @@ describe('two pieces of work', () => {
     const parent = new AbortController()
     const reason = new Error('cancelled')
     const waits = (signal: AbortSignal) => unlessAborted(never(), signal)
-    const pending = rejectionOf(together(parent.signal, waits, waits))
+    const pending = rejectionOf(concurrently(parent.signal, waits, waits))
     parent.abort(reason)
     expect(await pending).toBe(reason)
   })
@@ -77,7 +77,7 @@ describe('two pieces of work', () => {
             order.push(name)
             throw new Error(name)
           }
-        const outcome = await together(idle(), run('one', one), run('two', two)).then(String, (error: unknown) =>
+        const outcome = await concurrently(idle(), run('one', one), run('two', two)).then(String, (error: unknown) =>
           error instanceof Error ? `failed: ${error.message}` : '',
         )
         expect(outcome).toBe(order[0] === undefined ? 'one,two' : `failed: ${order[0]}`)

@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { SetupError } from '../../src/util/errors.ts'
-import { resolveOrigin, type Origin } from '../../src/blaxel/endpoint.ts'
+import { resolveEndpoint, type Endpoint } from '../../src/blaxel/endpoint.ts'
 import { holds, thrownBy } from './property.ts'
 
-const given = (values: Partial<Parameters<typeof resolveOrigin>[0]>) => ({
+const given = (values: Partial<Parameters<typeof resolveEndpoint>[0]>) => ({
   apiUrl: '',
   BL_API_URL: '',
   BL_ENV: '',
@@ -14,7 +14,7 @@ const given = (values: Partial<Parameters<typeof resolveOrigin>[0]>) => ({
 const REMEDY = "Use the API's base URL with its path, such as https://api.blaxel.ai/v0."
 
 describe('the API', () => {
-  test.each<[string, Parameters<typeof given>[0], Origin]>([
+  test.each<[string, Parameters<typeof given>[0], Endpoint]>([
     ['nothing', {}, { url: 'https://api.blaxel.ai/v0', environment: undefined, isForeign: false }],
     ['BL_ENV=prod', { BL_ENV: 'prod' }, { url: 'https://api.blaxel.ai/v0', environment: 'prod', isForeign: false }],
     ['BL_ENV=dev', { BL_ENV: 'dev' }, { url: 'https://api.blaxel.dev/v0', environment: 'dev', isForeign: false }],
@@ -39,8 +39,8 @@ describe('the API', () => {
       { apiUrl: 'https://blaxel.corp.example:8443/v0' },
       { url: 'https://blaxel.corp.example:8443/v0', environment: undefined, isForeign: true },
     ],
-  ])('is given by %s', (_, values, origin) => {
-    expect(resolveOrigin(given(values))).toEqual(origin)
+  ])('is given by %s', (_, values, endpoint) => {
+    expect(resolveEndpoint(given(values))).toEqual(endpoint)
   })
 
   test.each([
@@ -54,7 +54,7 @@ describe('the API', () => {
     'http://[::1]:8080/v0',
   ])('may be %s from input and environment', (url) => {
     for (const name of ['apiUrl', 'BL_API_URL']) {
-      expect(resolveOrigin(given({ [name]: url }))).toEqual({
+      expect(resolveEndpoint(given({ [name]: url }))).toEqual({
         url: url.toLowerCase(),
         environment: undefined,
         isForeign: false,
@@ -76,8 +76,8 @@ describe('the API', () => {
     ['https://evil.example\\.blaxel.ai', 'evil.example'],
     ['https://10.0.0.1/v0', '10.0.0.1'],
   ])('may be %s from the input alone, and is foreign', (url, host) => {
-    expect(resolveOrigin(given({ apiUrl: url }))).toMatchObject({ isForeign: true })
-    expect(thrownBy(() => resolveOrigin(given({ BL_API_URL: url })))).toEqual(
+    expect(resolveEndpoint(given({ apiUrl: url }))).toMatchObject({ isForeign: true })
+    expect(thrownBy(() => resolveEndpoint(given({ BL_API_URL: url })))).toEqual(
       new SetupError(
         `BL_API_URL in the environment names ${host}, which is neither Blaxel's nor this machine.`,
         'If the credential shall be sent there, say so in the input api-url; else unset BL_API_URL.',
@@ -110,14 +110,14 @@ describe('the API', () => {
     ['https://api.blaxel.ai/v0#', 'has a query or a fragment'],
   ])('may not be %s', (url, what) => {
     for (const [name, source] of sources) {
-      expect(thrownBy(() => resolveOrigin(given({ [name]: url })))).toEqual(
+      expect(thrownBy(() => resolveEndpoint(given({ [name]: url })))).toEqual(
         new SetupError(`${source} ${what}.`, REMEDY),
       )
     }
   })
 
   test.each(['production', 'PROD', 'staging', '0', 'dev prod'])('is not BL_ENV=%s', (name) => {
-    expect(thrownBy(() => resolveOrigin(given({ BL_ENV: name })))).toEqual(
+    expect(thrownBy(() => resolveEndpoint(given({ BL_ENV: name })))).toEqual(
       new SetupError(`BL_ENV in the environment is '${name}'.`, 'Set it to prod, dev or local, or unset it.'),
     )
   })
@@ -148,22 +148,24 @@ describe('the API', () => {
     const address = fc.tuple(fc.constantFrom('http://', 'https://', ''), fc.array(word, { maxLength: 6 }))
     holds(
       fc.property(address, fc.constantFrom('apiUrl', 'BL_API_URL'), ([scheme, words], name) => {
-        let origin: Origin
+        let endpoint: Endpoint
         try {
-          origin = resolveOrigin(given({ [name]: `${scheme}${words.join('')}` }))
+          endpoint = resolveEndpoint(given({ [name]: `${scheme}${words.join('')}` }))
         } catch (error) {
           expect(error).toBeInstanceOf(SetupError)
           return
         }
         // What is appended stays in the path of the host that was checked.
-        const { protocol, hostname, username, password, search, hash, pathname } = new URL(`${origin.url}/oauth/token`)
+        const { protocol, hostname, username, password, search, hash, pathname } = new URL(
+          `${endpoint.url}/oauth/token`,
+        )
         const isLocal = ['localhost', '[::1]'].includes(hostname) || /^127\.\d+\.\d+\.\d+$/.test(hostname)
         expect(protocol === 'https:' || isLocal).toBe(true)
         expect([username, password, search, hash]).toEqual(['', '', '', ''])
         expect(pathname).toMatch(/\/oauth\/token$/)
         const isBlaxels = hostname.endsWith('.blaxel.ai') || hostname.endsWith('.blaxel.dev')
-        expect(origin.isForeign).toBe(!isLocal && !isBlaxels)
-        if (name === 'BL_API_URL') expect(origin.isForeign).toBe(false)
+        expect(endpoint.isForeign).toBe(!isLocal && !isBlaxels)
+        if (name === 'BL_API_URL') expect(endpoint.isForeign).toBe(false)
       }),
       500,
     )

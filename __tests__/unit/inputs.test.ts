@@ -193,7 +193,7 @@ describe('the credential', () => {
       kind: 'session',
       workspace: 'acme',
       credential,
-      origin: { url: 'https://api.blaxel.ai/v0', environment: undefined, isForeign: false },
+      endpoint: { url: 'https://api.blaxel.ai/v0', environment: undefined, isForeign: false },
       login: true,
       exportEnv: true,
       logout: true,
@@ -302,9 +302,7 @@ describe('every other input', () => {
 
   test('has the value that action.yml says', () => {
     expect(read({}).inputs).toEqual({
-      version: { kind: 'latest' },
-      checksum: undefined,
-      releases: { kind: 'github', token: undefined },
+      install: { version: { kind: 'latest' }, checksum: undefined, source: { kind: 'github', token: undefined } },
       access: { kind: 'install-only', notice: undefined },
       warnings: [],
     })
@@ -319,33 +317,33 @@ describe('every other input', () => {
     [
       'api-url',
       { 'api-url': 'https://api.blaxel.dev/v0/' },
-      { origin: { url: 'https://api.blaxel.dev/v0', environment: undefined, isForeign: false } },
+      { endpoint: { url: 'https://api.blaxel.dev/v0', environment: undefined, isForeign: false } },
     ],
   ])('%s is taken over', (_, given, expected) => {
     expect(access({ ...session, ...given })).toMatchObject(expected)
   })
 
-  test.each<[string, Values, Partial<Inputs>]>([
+  test.each<[string, Values, Partial<Inputs['install']>]>([
     ['an exact version', { version: 'v0.1.108' }, { version: { kind: 'exact', version: '0.1.108' } }],
     ['a range', { version: '^0.1.90' }, { version: { kind: 'range', range: '^0.1.90' } }],
     ['a checksum', { checksum: 'A'.repeat(64) }, { checksum: { kind: 'one', sha256: 'a'.repeat(64) } }],
     [
       'a mirror',
       { 'mirror-url': 'https://mirror.example/bl/' },
-      { releases: { kind: 'mirror', url: 'https://mirror.example/bl' } },
+      { source: { kind: 'mirror', url: 'https://mirror.example/bl' } },
     ],
     [
       'a token for GitHub',
       { 'github-token': 'ghs_0123456789' },
-      { releases: { kind: 'github', token: 'ghs_0123456789' } },
+      { source: { kind: 'github', token: 'ghs_0123456789' } },
     ],
     [
       'a mirror before a token for GitHub',
       { 'mirror-url': 'https://mirror.example', 'github-token': 'ghs_0123456789' },
-      { releases: { kind: 'mirror', url: 'https://mirror.example' } },
+      { source: { kind: 'mirror', url: 'https://mirror.example' } },
     ],
   ])('%s is taken over', (_, given, expected) => {
-    expect(read(given).inputs).toMatchObject(expected)
+    expect(read(given).inputs.install).toMatchObject(expected)
   })
 
   test('a token of another server is not for GitHub', () => {
@@ -355,18 +353,21 @@ describe('every other input', () => {
       ['https://ghes.example', undefined],
       ['https://github.com.evil.example', undefined],
     ] as const) {
-      expect(read(token, { env: { GITHUB_SERVER_URL } }).inputs.releases).toEqual({ kind: 'github', token: expected })
+      expect(read(token, { env: { GITHUB_SERVER_URL } }).inputs.install.source).toEqual({
+        kind: 'github',
+        token: expected,
+      })
     }
   })
 
   test('the environment names the API where no input does', () => {
     const env = { BL_API_URL: ' https://api.blaxel.dev/v0 ', BL_ENV: 'prod' }
-    expect(access(session, { env })).toMatchObject({ origin: { url: 'https://api.blaxel.dev/v0' } })
+    expect(access(session, { env })).toMatchObject({ endpoint: { url: 'https://api.blaxel.dev/v0' } })
     expect(access(session, { env: { BL_ENV: ' dev' } })).toMatchObject({
-      origin: { url: 'https://api.blaxel.dev/v0', environment: 'dev' },
+      endpoint: { url: 'https://api.blaxel.dev/v0', environment: 'dev' },
     })
     expect(access(session, { env: { BL_API_URL: ' \n', BL_ENV: 'dev\t' } })).toMatchObject({
-      origin: { url: 'https://api.blaxel.dev/v0', environment: 'dev' },
+      endpoint: { url: 'https://api.blaxel.dev/v0', environment: 'dev' },
     })
   })
 
@@ -381,11 +382,13 @@ describe('a version file', () => {
   const text = (content: string): Surroundings => ({ file: { kind: 'text', text: content } })
 
   test('names the version', () => {
-    expect(read({ 'version-file': '.bl-version' }, text('v0.1.90\n')).inputs.version).toEqual({
+    expect(read({ 'version-file': '.bl-version' }, text('v0.1.90\n')).inputs.install.version).toEqual({
       kind: 'exact',
       version: '0.1.90',
     })
-    expect(read({ 'version-file': 'a/.tool-versions' }, text('node 24\nblaxel 0.1.90\n')).inputs.version).toEqual({
+    expect(
+      read({ 'version-file': 'a/.tool-versions' }, text('node 24\nblaxel 0.1.90\n')).inputs.install.version,
+    ).toEqual({
       kind: 'exact',
       version: '0.1.90',
     })
@@ -460,12 +463,12 @@ describe('a bad input', () => {
     [
       { version: '0.1.17' },
       "The input version is '0.1.17', but versions before 0.1.18 can't run unattended.",
-      'Use 0.1.18 or newer: older ones have no --skip-version-warning and wait for api.github.com without end.',
+      'Use 0.1.18 or newer: older ones have no --skip-version-warning and wait for api.github.com without a time-out.',
     ],
     [
       { checksum: 'abc' },
-      "The input checksum holds 'abc', which is no SHA-256.",
-      "Give the 64 hex digits that sha256sum prints for the archive, or lines '<64 hex digits>  <file name>' for several.",
+      "The input checksum contains 'abc', which is not a SHA-256.",
+      "Use the archive's SHA-256 in hex (64 digits), or lines '<64 hex digits>  <file name>' for several archives.",
     ],
     [{ 'mirror-url': 'mirror.example' }, 'The input mirror-url is not a URL.', MIRROR_REMEDY],
     [

@@ -4,8 +4,8 @@ import { SetupError } from '../../src/util/errors.ts'
 import { platformFor } from '../../src/install/platform.ts'
 import { holds, thrownBy } from './property.ts'
 
-const unix = { program: 'blaxel', command: 'bl' }
-const windows = { program: 'blaxel.exe', command: 'bl.exe' }
+const unix = { program: 'blaxel', command: 'bl', format: 'tar.gz' }
+const windows = { program: 'blaxel.exe', command: 'bl.exe', format: 'zip' }
 
 /** Every archive of a release, by Node's names. */
 const table = [
@@ -21,7 +21,7 @@ const table = [
 
 describe('the archive', () => {
   test.each(table)('for %s on %s is that of %s: %s', (os, arch, name, archive, files) => {
-    expect(platformFor(os, arch)).toEqual({ name, arch, archive, ...files })
+    expect(platformFor(os, arch)).toMatchObject({ name, arch, archive, ...files })
   })
 })
 
@@ -29,24 +29,22 @@ describe('anything else', () => {
   const refusal = (name: string) =>
     new SetupError(
       `There is no Blaxel CLI for ${name}.`,
-      `Use a runner of one of these kinds: ${table.map(([, , existing]) => existing).join(', ')}.`,
+      `Use one of these runners: ${table.map(([, , existing]) => existing).join(', ')}.`,
     )
 
   test.each([
-    ['darwin', 'ia32', 'macos-ia32'],
-    ['linux', 'arm', 'linux-arm'],
-    ['linux', 's390x', 'linux-s390x'],
-    ['linux', 'riscv64', 'linux-riscv64'],
-    ['win32', 'arm', 'windows-arm'],
-    ['freebsd', 'x64', 'freebsd-x64'],
-    ['aix', 'ppc64', 'aix-ppc64'],
-    ['Linux', 'x64', 'Linux-x64'],
-    ['linux', 'x86_64', 'linux-x86_64'],
-    ['linux', 'toString', 'linux-toString'],
-    ['constructor', 'x64', 'constructor-x64'],
-    ['', '', '-'],
-  ])('is an error that lists what exists: %s on %s', (os, arch, name) => {
-    expect(thrownBy(() => platformFor(os, arch))).toEqual(refusal(name))
+    ['darwin', 'ia32'],
+    ['linux', 'arm'],
+    ['linux', 'riscv64'],
+    ['win32', 'arm'],
+    ['freebsd', 'x64'],
+    ['Linux', 'x64'],
+    ['linux', 'x86_64'],
+    ['linux', 'toString'],
+    ['constructor', 'x64'],
+    ['', ''],
+  ])('is an error that lists what exists: %s on %s', (os, arch) => {
+    expect(thrownBy(() => platformFor(os, arch))).toEqual(refusal(`${os}-${arch}`))
   })
 
   test('is never another architecture', () => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import fc from 'fast-check'
-import { retry, retryAfterMs, type RetryPolicy, type Verdict } from '../../src/util/retry.ts'
+import { retry, retryAfterMs, type RetryOptions, type RetryDecision } from '../../src/util/retry.ts'
 import { holds, holdsAsync, rejectionOf } from './property.ts'
 
 const START = Date.UTC(2030, 0, 1)
@@ -16,17 +16,17 @@ afterEach(() => {
 
 /** A failure that says itself what it means. */
 class Failure extends Error {
-  readonly verdict: Verdict
+  readonly decision: RetryDecision
 
-  constructor(verdict: Verdict) {
-    super(verdict.kind)
-    this.verdict = verdict
+  constructor(decision: RetryDecision) {
+    super(decision.kind)
+    this.decision = decision
   }
 }
 
-const again = () => new Failure({ kind: 'again' })
-const busy = (ms: number) => new Failure({ kind: 'busy', ms })
-const final = () => new Failure({ kind: 'final' })
+const again = () => new Failure({ kind: 'retry' })
+const busy = (ms: number) => new Failure({ kind: 'wait', ms })
+const final = () => new Failure({ kind: 'fail' })
 
 interface Course {
   readonly outcome: { readonly value: unknown } | { readonly error: unknown }
@@ -37,7 +37,7 @@ interface Course {
 }
 
 /** Runs tries that go as the list says, the last one for ever, with time that passes by itself. */
-async function course(tries: readonly (Failure | string)[], policy: Partial<RetryPolicy> = {}): Promise<Course> {
+async function course(tries: readonly (Failure | string)[], options: Partial<RetryOptions> = {}): Promise<Course> {
   const pauses: number[] = []
   let attempts = 0
   const began = Date.now()
@@ -50,12 +50,12 @@ async function course(tries: readonly (Failure | string)[], policy: Partial<Retr
   }
   const pending = retry(
     {
-      judge: (error) => (error as Failure).verdict,
-      busySpreadMs: 0,
-      endsAt: began + HOUR,
+      decide: (error) => (error as Failure).decision,
+      maxJitterMs: 0,
+      deadline: began + HOUR,
       signal: new AbortController().signal,
       onRetry: (_, pauseMs) => pauses.push(pauseMs),
-      ...policy,
+      ...options,
     },
     attempt,
   ).then(
@@ -84,7 +84,7 @@ describe('tries', () => {
     expect(await course(tries)).toMatchObject({ attempts, outcome })
   })
 
-  test('go on exactly as far as verdicts and count allow', async () => {
+  test('go on exactly as far as decisions and count allow', async () => {
     const step = fc.oneof(
       { weight: 4, arbitrary: fc.constant('again') },
       { weight: 4, arbitrary: fc.constant('busy') },
@@ -95,8 +95,8 @@ describe('tries', () => {
         const tries = [...steps, 'done'].map((name) =>
           name === 'again' ? again() : name === 'busy' ? busy(5) : name === 'final' ? final() : name,
         )
-        const fourthFailure = tries.map(String).flatMap((text, at) => (text.includes('again') ? [at] : []))[3]
-        const end = tries.findIndex((one) => !(one instanceof Failure) || one.verdict.kind === 'final')
+        const fourthFailure = tries.map(String).flatMap((text, at) => (text.includes('retry') ? [at] : []))[3]
+        const end = tries.findIndex((one) => !(one instanceof Failure) || one.decision.kind === 'fail')
         const lastAt = Math.min(end, fourthFailure ?? end)
         const { attempts, outcome, pauses } = await course(tries)
         expect(attempts).toBe(lastAt + 1)
@@ -121,16 +121,16 @@ describe('pauses', () => {
 
   test('after busy answers are what was asked, at most 60 s, and a spread that doubles', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5)
-    const { pauses, tookMs } = await course([busy(0), busy(2000), busy(9_999_000), 'done'], { busySpreadMs: 100 })
+    const { pauses, tookMs } = await course([busy(0), busy(2000), busy(9_999_000), 'done'], { maxJitterMs: 100 })
     expect(pauses).toEqual([50, 2100, 60_200])
     expect(tookMs).toBe(50 + 2100 + 60_200)
   })
 
   test('that would end at the deadline or later are not begun, and the last failure is thrown', async () => {
     const last = busy(1001)
-    const { outcome, attempts, tookMs } = await course([busy(999), last], { endsAt: START + 2000 })
+    const { outcome, attempts, tookMs } = await course([busy(999), last], { deadline: START + 2000 })
     expect({ outcome, attempts, tookMs }).toEqual({ outcome: { error: last }, attempts: 2, tookMs: 999 })
-    expect(await course([busy(1000), 'done'], { endsAt: Date.now() + 1001 })).toMatchObject({ attempts: 2 })
+    expect(await course([busy(1000), 'done'], { deadline: Date.now() + 1001 })).toMatchObject({ attempts: 2 })
   })
 
   test('never lead beyond the deadline', async () => {
@@ -141,8 +141,8 @@ describe('pauses', () => {
     await holdsAsync(
       fc.asyncProperty(fc.array(failure, { minLength: 1 }), fc.nat({ max: 120_000 }), async (tries, leftMs) => {
         const { tookMs, pauses, outcome } = await course([...tries, 'done'], {
-          endsAt: Date.now() + leftMs,
-          busySpreadMs: 1000,
+          deadline: Date.now() + leftMs,
+          maxJitterMs: 1000,
         })
         expect(tookMs).toBeLessThanOrEqual(leftMs)
         for (const pause of pauses) expect(pause).toBeGreaterThanOrEqual(0)
@@ -159,9 +159,9 @@ describe('the signal', () => {
     const pending = rejectionOf(
       retry(
         {
-          judge: () => ({ kind: 'busy', ms: 50_000 }),
-          busySpreadMs: 0,
-          endsAt: Date.now() + HOUR,
+          decide: () => ({ kind: 'wait', ms: 50_000 }),
+          maxJitterMs: 0,
+          deadline: Date.now() + HOUR,
           signal: cancel.signal,
           onRetry: () => undefined,
         },
@@ -174,25 +174,25 @@ describe('the signal', () => {
     expect(jest.getTimerCount()).toBe(0)
   })
 
-  test('that fires during a try makes its reason the error, whatever the verdict', async () => {
+  test('that fires during a try makes its reason the error, whatever the decision', async () => {
     const reason = new Error('cancelled')
     const cancel = new AbortController()
-    const judge = jest.fn<RetryPolicy['judge']>()
-    const policy = {
-      judge,
-      busySpreadMs: 0,
-      endsAt: Date.now() + HOUR,
+    const decide = jest.fn<RetryOptions['decide']>()
+    const options = {
+      decide,
+      maxJitterMs: 0,
+      deadline: Date.now() + HOUR,
       signal: cancel.signal,
       onRetry: () => undefined,
     }
     const error = await rejectionOf(
-      retry(policy, () => {
+      retry(options, () => {
         cancel.abort(reason)
         return Promise.reject(new Error('torn off'))
       }),
     )
     expect(error).toBe(reason)
-    expect(judge).not.toHaveBeenCalled()
+    expect(decide).not.toHaveBeenCalled()
   })
 })
 

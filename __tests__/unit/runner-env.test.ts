@@ -34,6 +34,8 @@ afterAll(() => {
 
 const machine = (changes: Environment = {}, os = 'linux'): Machine => readMachine({ ...runner, ...changes }, os)
 
+const UNATTENDED = { CI: 'true', GITHUB_ACTIONS: 'true', BL_INSTALL_SKILLS: 'false', DO_NOT_TRACK: '1' }
+
 describe('a machine', () => {
   test('is what the runner says of it', () => {
     expect(machine()).toEqual({
@@ -42,7 +44,7 @@ describe('a machine', () => {
       toolCache: '/opt/tools',
       checkout: '/runner/_work/app/app',
       isSelfHosted: false,
-      childEnv: { DO_NOT_TRACK: '1' },
+      childEnv: UNATTENDED,
     })
     expect(blaxelDirectory(machine())).toBe(join('/home/runner', '.blaxel'))
   })
@@ -127,7 +129,7 @@ describe('the environment of a child', () => {
           )
           expect(readMachine({ ...given, ...runner }, 'linux').childEnv).toEqual({
             ...Object.fromEntries(expected),
-            DO_NOT_TRACK: '1',
+            ...UNATTENDED,
           })
         },
       ),

@@ -1,10 +1,8 @@
 import './realm.ts'
-import * as toolCacheOfActions from '@actions/tool-cache'
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import fc from 'fast-check'
 import {
   chmodSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -16,16 +14,18 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { platformFor } from '../../src/install/platform.ts'
-import { publish, writeRecord } from '../../src/install/publish.ts'
+import { platformFor, type Platform } from '../../src/install/platform.ts'
 import {
   cacheEntry,
-  readRecord,
+  dropEntry,
+  lookUp,
+  publish,
+  removeReplacedPrograms,
   stagingDirectory,
   type CacheEntry,
   type CacheRecord,
 } from '../../src/install/tool-cache.ts'
-import { holds, holdsAsync } from './property.ts'
+import { holdsAsync } from './property.ts'
 
 const VERSION = '9.9.2'
 const linux = platformFor('linux', 'x64')
@@ -38,222 +38,257 @@ beforeEach(() => {
   toolCache = mkdtempSync(join(tmpdir(), 'tools-'))
   entry = cacheEntry(toolCache, VERSION, linux, undefined)
   process.env.RUNNER_TOOL_CACHE = toolCache
+  // @actions/tool-cache prints what it does.
+  jest.spyOn(process.stdout, 'write').mockReturnValue(true)
 })
 afterEach(() => {
+  jest.restoreAllMocks()
   if (before === undefined) delete process.env.RUNNER_TOOL_CACHE
   else process.env.RUNNER_TOOL_CACHE = before
   rmSync(toolCache, { recursive: true, force: true })
 })
 
-function recordOf(program: string): CacheRecord {
-  return { version: VERSION, archive: linux.archive, sha256: `sum of ${program}`, verifiedBy: 'release-checksums' }
+const script = (name: string) => `#!/bin/sh\n# ${name}\n`
+
+function recordOf(name: string, { archive }: Platform = linux, version = VERSION): CacheRecord {
+  return { version, archive, sha256: `sum of ${name}`, verifiedBy: 'release-checksums', size: script(name).length }
 }
 
-/** What @actions/tool-cache finds; it tells a runner of every step on stdout. */
-function find(...parameters: Parameters<typeof toolCacheOfActions.find>): string {
-  const stdout = jest.spyOn(process.stdout, 'write').mockReturnValue(true)
-  try {
-    return toolCacheOfActions.find(...parameters)
-  } finally {
-    stdout.mockRestore()
-  }
-}
-
-/** A staged entry whose program is this text. */
-function stage(program: string): string {
+/** A staged directory with a program. */
+function stage(name: string): string {
   const directory = join(stagingDirectory(toolCache, `.staging-${count++}`), 'entry')
   mkdirSync(directory, { recursive: true })
-  writeFileSync(join(directory, linux.program), program)
-  symlinkSync(linux.program, join(directory, linux.command))
-  writeRecord(directory, recordOf(program))
+  writeFileSync(join(directory, 'blaxel'), script(name), { mode: 0o755 })
+  symlinkSync('blaxel', join(directory, 'bl'))
   return directory
 }
 
-async function publishNew(program: string, unusable?: CacheRecord): Promise<void> {
-  await publish(stage(program), entry, recordOf(program), unusable)
-}
+const publishNew = (name: string) => publish(stage(name), entry, recordOf(name))
+const program = () => join(entry.directory, 'blaxel')
+const recordFile = () => join(entry.directory, 'setup-bl.json')
+const marker = () => `${entry.directory}.complete`
 
-/** What stands in the entry's place. */
+/** The entry, as a job that comes now finds it. */
 function seen() {
   return {
-    found: find('bl', VERSION, linux.arch),
-    program: readFileSync(entry.program, 'utf8'),
-    command: readFileSync(entry.command, 'utf8'),
-    record: readRecord(entry),
+    lookup: lookUp(entry, undefined),
+    program: readFileSync(entry.command, 'utf8'),
     files: readdirSync(entry.directory).sort(),
   }
 }
 
-const whole = (program: string) => ({
-  found: entry.directory,
-  program,
-  command: program,
-  record: recordOf(program),
+const intact = (name: string) => ({
+  lookup: { kind: 'hit', record: recordOf(name) },
+  program: script(name),
   files: ['bl', 'blaxel', 'setup-bl.json'],
 })
 
 describe('a published entry', () => {
-  test('stands where @actions/tool-cache looks for it', async () => {
-    expect(find('bl', VERSION, 'x64')).toBe('')
+  test('is a hit', async () => {
+    expect(lookUp(entry, undefined)).toEqual({ kind: 'missing' })
     await publishNew('one')
-    expect(seen()).toEqual(whole('one'))
-    expect(find('bl', VERSION, 'arm64')).toBe('')
-    expect(find('bl', '9.9.x', 'x64')).toBe(entry.directory)
+    expect(seen()).toEqual(intact('one'))
+    expect(lookUp(entry, 'sum of one')).toMatchObject({ kind: 'hit' })
   })
 
   test.each([
-    ['linux', 'arm64', '0.1.108'],
-    ['darwin', 'x64', '0.1.27-rc1'],
-    ['win32', 'ia32', '1.20.300'],
-  ])('of %s-%s in version %s stands there too', async (os, arch, version) => {
-    const place = cacheEntry(toolCache, version, platformFor(os, arch), undefined)
-    await publish(stage('one'), place, recordOf('one'), undefined)
-    expect(find('bl', version, arch)).toBe(place.directory)
+    ['another version', () => cacheEntry(toolCache, '9.9.3', linux, undefined)],
+    ['another architecture', () => cacheEntry(toolCache, VERSION, platformFor('linux', 'arm64'), undefined)],
+    ['a mirror', () => cacheEntry(toolCache, VERSION, linux, 'https://mirror.example/bl')],
+  ])('is not one for %s', async (_, other) => {
+    await publishNew('one')
+    expect(lookUp(other(), undefined)).toEqual({ kind: 'missing' })
   })
 
-  test('from a mirror is never found as one from GitHub, nor as one from another mirror', async () => {
-    const mirrors = [undefined, 'https://mirror.example/bl', 'https://mirror.example/bl2']
-    const places = mirrors.map((mirror) => cacheEntry(toolCache, VERSION, linux, mirror))
-    for (const [index, place] of places.entries()) {
-      await publish(stage(`from ${index}`), place, recordOf(`from ${index}`), undefined)
-    }
-    expect(places.map(({ program }) => readFileSync(program, 'utf8'))).toEqual(['from 0', 'from 1', 'from 2'])
-    expect(find('bl', VERSION, 'x64')).toBe(places[0]?.directory)
+  test('from a mirror is not one for another mirror', async () => {
+    const [first, second] = ['https://mirror.example/bl', 'https://mirror.example/bl2'].map((url) =>
+      cacheEntry(toolCache, VERSION, linux, url),
+    ) as [CacheEntry, CacheEntry]
+    await publish(stage('one'), first, recordOf('one'))
+    expect([lookUp(first, undefined).kind, lookUp(second, undefined).kind]).toEqual(['hit', 'missing'])
   })
 
-  test('that another job has put there meanwhile is taken as it is', async () => {
+  test('that another job has just published stays', async () => {
     const winner = stage('one')
     writeFileSync(join(winner, 'theirs'), '')
-    await publish(winner, entry, recordOf('one'), undefined)
+    await publish(winner, entry, recordOf('one'))
     await publishNew('one')
-    expect(seen()).toEqual({ ...whole('one'), files: ['bl', 'blaxel', 'setup-bl.json', 'theirs'] })
+    expect(seen()).toEqual({ ...intact('one'), files: ['bl', 'blaxel', 'setup-bl.json', 'theirs'] })
   })
 
-  test('that another job has put there, but has not marked as whole yet, is marked', async () => {
+  test('that was dropped is replaced, though it looks intact', async () => {
     await publishNew('one')
-    rmSync(entry.marker)
-    expect(find('bl', VERSION, 'x64')).toBe('')
+    writeFileSync(program(), script('two'))
+    await dropEntry(entry.directory)
+    expect(lookUp(entry, undefined)).toEqual({ kind: 'missing' })
     await publishNew('one')
-    expect(seen()).toEqual(whole('one'))
+    expect(seen()).toEqual(intact('one'))
   })
 
-  test('that was turned down is replaced, though it came from the same archive', async () => {
+  test('with a record of before, which has no size, is a hit', async () => {
     await publishNew('one')
-    writeFileSync(entry.program, 'damaged')
-    await publishNew('one', recordOf('one'))
-    expect(seen()).toEqual(whole('one'))
+    const old: { size?: number } = { ...recordOf('one') }
+    delete old.size
+    writeFileSync(recordFile(), JSON.stringify(old))
+    expect(lookUp(entry, undefined)).toEqual({ kind: 'hit', record: old })
+    writeFileSync(program(), '')
+    expect(lookUp(entry, undefined)).toMatchObject({ kind: 'unusable' })
   })
 })
 
-describe('a bad entry is replaced:', () => {
-  const bad: Readonly<Record<string, () => void>> = {
-    'one from another archive': () => {
-      writeFileSync(join(entry.directory, 'setup-bl.json'), JSON.stringify(recordOf('other')))
+/** What can have happened to an entry, and what the next lookup says. */
+const damages: Readonly<Record<string, [() => void, string]>> = {
+  'one from another archive': [
+    () => {
+      writeFileSync(recordFile(), JSON.stringify(recordOf('other')))
     },
-    'one without our record': () => {
-      rmSync(join(entry.directory, 'setup-bl.json'))
+    'unusable',
+  ],
+  'one without a record': [
+    () => {
+      rmSync(recordFile())
     },
-    'one whose record is damaged': () => {
-      writeFileSync(join(entry.directory, 'setup-bl.json'), '{"version":')
+    'unusable',
+  ],
+  'one whose record is damaged': [
+    () => {
+      writeFileSync(recordFile(), '{"version":')
     },
-    'a half-written one': () => {
-      for (const path of [entry.marker, entry.command, join(entry.directory, 'setup-bl.json')]) rmSync(path)
-      writeFileSync(entry.program, 'ha')
+    'unusable',
+  ],
+  'one whose record is of another version': [
+    () => {
+      writeFileSync(recordFile(), JSON.stringify({ ...recordOf('old'), version: '9.9.1' }))
     },
-    'an empty directory': () => {
+    'unusable',
+  ],
+  'one for another platform': [
+    () => {
+      writeFileSync(recordFile(), JSON.stringify(recordOf('old', platformFor('linux', 'arm64'))))
+    },
+    'unusable',
+  ],
+  'one that is not marked as complete': [
+    () => {
+      rmSync(marker())
+    },
+    'missing',
+  ],
+  'a half-written one': [
+    () => {
+      for (const path of [marker(), entry.command, recordFile()]) rmSync(path)
+      writeFileSync(program(), 'ha')
+    },
+    'missing',
+  ],
+  'an empty directory': [
+    () => {
       rmSync(entry.directory, { recursive: true })
       mkdirSync(entry.directory)
     },
-    'a directory in the place of the program': () => {
-      rmSync(entry.program)
-      mkdirSync(join(entry.program, 'inside'), { recursive: true })
-      rmSync(join(entry.directory, 'setup-bl.json'))
-    },
-    'a link that leads nowhere': () => {
-      rmSync(entry.command)
-      symlinkSync('/nowhere', entry.command)
-      rmSync(join(entry.directory, 'setup-bl.json'))
-    },
-    'a program that may not be written': () => {
-      chmodSync(entry.program, 0o400)
-      rmSync(join(entry.directory, 'setup-bl.json'))
-    },
-    'a file in the place of the directory': () => {
+    'unusable',
+  ],
+  'a file in the place of the directory': [
+    () => {
       rmSync(entry.directory, { recursive: true })
       writeFileSync(entry.directory, 'not a directory')
     },
-  }
+    'unusable',
+  ],
+  'a directory in the place of the program': [
+    () => {
+      rmSync(program())
+      mkdirSync(join(program(), 'inside'), { recursive: true })
+    },
+    'unusable',
+  ],
+  'a link that leads nowhere': [
+    () => {
+      rmSync(program())
+    },
+    'unusable',
+  ],
+  'a shortened program': [
+    () => {
+      writeFileSync(program(), '#!/bin/sh\n')
+    },
+    'unusable',
+  ],
+  'a program without its x bit': [
+    () => {
+      chmodSync(program(), 0o644)
+    },
+    'unusable',
+  ],
+  'a program of zeros': [
+    () => {
+      writeFileSync(program(), Buffer.alloc(script('old').length))
+    },
+    'unusable',
+  ],
+}
 
-  test.each(Object.keys(bad))('%s', async (name) => {
+describe.each(Object.entries(damages))('%s', (_, [damage, kind]) => {
+  test('is not a hit, and is replaced', async () => {
     await publishNew('old')
-    bad[name]?.()
+    damage()
+    expect(lookUp(entry, 'sum of old').kind).toBe(kind)
     await publishNew('new')
-    expect(seen()).toEqual(whole('new'))
+    expect(seen()).toEqual(intact('new'))
   })
 
-  test('while a job uses it, which never finds it gone', async () => {
+  test('is replaced by the same archive too', async () => {
     await publishNew('old')
-    rmSync(join(entry.directory, 'setup-bl.json'))
-    const contents = new Set<string>()
-    const done = new AbortController()
-    const user = (async () => {
-      while (!done.signal.aborted) {
-        contents.add(readFileSync(entry.command, 'utf8'))
-        await pause(0)
-      }
-    })()
-    for (const program of ['two', 'three', 'four']) await publishNew(program)
-    done.abort()
-    await user
-    for (const content of contents) expect(['old', 'two', 'three', 'four']).toContain(content)
-    expect(seen()).toEqual(whole('four'))
+    damage()
+    await publishNew('old')
+    expect(seen()).toEqual(intact('old'))
   })
 })
 
-test('many jobs that publish the same archive at once leave one whole entry', async () => {
+test('a job that is using an entry while it is replaced never finds it gone', async () => {
+  await publishNew('old')
+  const contents = new Set<string>()
+  const done = new AbortController()
+  const user = (async () => {
+    while (!done.signal.aborted) {
+      contents.add(readFileSync(entry.command, 'utf8'))
+      await pause(0)
+    }
+  })()
+  for (const name of ['two', 'three', 'four']) await publishNew(name)
+  done.abort()
+  await user
+  for (const content of contents) expect(['old', 'two', 'three', 'four'].map(script)).toContain(content)
+  expect(seen()).toEqual(intact('four'))
+})
+
+test('many jobs that publish the same archive at once leave one intact entry', async () => {
   await holdsAsync(
     fc.asyncProperty(fc.integer({ min: 2, max: 6 }), fc.boolean(), async (jobs, isStale) => {
       rmSync(dirname(entry.directory), { recursive: true, force: true })
       if (isStale) await publishNew('stale')
       await Promise.all(Array.from({ length: jobs }, () => publishNew('one')))
-      expect(seen()).toEqual(whole('one'))
+      expect(seen()).toEqual(intact('one'))
     }),
     60,
   )
 })
 
-describe('a record', () => {
-  const verifiedBy = fc.constantFrom('checksum-input', 'known-checksums', 'release-checksums')
-  const record = fc.record({ version: fc.string(), archive: fc.string(), sha256: fc.string(), verifiedBy })
+test('a program that was running when it was replaced is deleted by a later job', async () => {
+  await publishNew('one')
+  writeFileSync(join(entry.directory, 'bl.exe.00000000-0000-4000-8000-000000000000.old'), 'old')
+  await removeReplacedPrograms(entry)
+  expect(seen()).toEqual(intact('one'))
+})
 
-  test('is read as it was written', async () => {
-    await publishNew('one')
-    holds(
-      fc.property(record, (written) => {
-        writeRecord(entry.directory, written)
-        expect(readRecord(entry)).toEqual(written)
-      }),
-    )
-  })
-
-  test('is none where the entry is not marked as whole', async () => {
-    await publishNew('one')
-    rmSync(entry.marker)
-    expect(readRecord(entry)).toBeUndefined()
-  })
-
-  test('is none where it has not every field in its form', async () => {
-    await publishNew('one')
-    const good: Record<string, unknown> = { ...recordOf('one') }
-    const wrong = Object.keys(good).flatMap((field) =>
-      [undefined, null, 17, ['x'], { x: 1 }].map((value) => ({ ...good, [field]: value })),
-    )
-    for (const value of [...wrong, { ...good, verifiedBy: 'me' }, null, [], 'text', 17]) {
-      writeFileSync(join(entry.directory, 'setup-bl.json'), JSON.stringify(value))
-      expect([value, readRecord(entry)]).toEqual([value, undefined])
-    }
-    rmSync(join(entry.directory, 'setup-bl.json'))
-    expect(readRecord(entry)).toBeUndefined()
-    expect(existsSync(entry.program)).toBe(true)
-  })
+test('a record with a field of another type is none', async () => {
+  await publishNew('one')
+  const good: Record<string, unknown> = { ...recordOf('one') }
+  const wrong = Object.keys(good).flatMap((field) =>
+    [null, field === 'size' ? 'x' : 17, ['x'], { x: 1 }].map((value) => ({ ...good, [field]: value })),
+  )
+  for (const value of [...wrong, { ...good, verifiedBy: 'me' }, null, [], 'text', 17]) {
+    writeFileSync(recordFile(), JSON.stringify(value))
+    expect([value, lookUp(entry, undefined)]).toEqual([value, { kind: 'unusable', why: 'has no valid record' }])
+  }
 })

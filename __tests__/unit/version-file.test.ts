@@ -9,6 +9,8 @@ describe('a version file', () => {
     ['.bl-version', '0.1.108'],
     ['.bl-version', 'v0.1.108\n'],
     ['.bl-version', '\uFEFF\r\n  0.1.108  \r\n\r\n'],
+    ['.bl-version', '# the newest that was tested\n\n0.1.108 # not 0.1.107\n'],
+    ['.bl-version', '\uFEFF#\n\t# two\n0.1.108#\n'],
     ['.tool-versions', 'blaxel 0.1.108\n'],
     ['.tool-versions', 'nodejs 24.1.0\r\nbl\tv0.1.108 0.1.90 # newest\r\npython 3\r\n'],
     ['sub/.tool-versions', '# blaxel 0.1.20\n  blaxel   0.1.108\nblaxel 0.1.90\n'],
@@ -18,51 +20,45 @@ describe('a version file', () => {
     expect(parseVersionFile(path, text)).toBe('0.1.108')
   })
 
-  const EXACT = "Write one such as '0.1.108' there, or use the input version."
+  const FORMS =
+    "The input version-file takes a file that holds one version, such as '0.1.108', or a .tool-versions with a line 'blaxel 0.1.108'."
   test.each([
+    ['.bl-version', '', '.bl-version holds no version.', FORMS],
+    ['.bl-version', '\n \n', '.bl-version holds no version.', FORMS],
+    ['.bl-version', '# 0.1.108\n', '.bl-version holds no version.', FORMS],
+    ['mise.toml', '[tools]\nbl = "0.1.108"\n', 'mise.toml has more than one line of content (line 2).', FORMS],
     [
-      '.bl-version',
-      '',
-      '.bl-version is empty.',
-      "Write a version such as '0.1.108' into it, or use the input version.",
+      'package.json',
+      '{"version":"0.1.108"}',
+      'package.json, line 1, is not an exact version of the Blaxel CLI.',
+      FORMS,
     ],
-    [
-      '.bl-version',
-      '\n \n',
-      '.bl-version is empty.',
-      "Write a version such as '0.1.108' into it, or use the input version.",
-    ],
-    ['.bl-version', '\nlatest\n', '.bl-version, line 2, holds no exact version of the Blaxel CLI.', EXACT],
-    ['.bl-version', '^0.1.90', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
-    ['.bl-version', '0.1.\uFEFF108', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
-    ['.bl-version', 'hunter22', '.bl-version, line 1, holds no exact version of the Blaxel CLI.', EXACT],
-    [
-      '.bl-version',
-      '0.1.90\n\n0.1.91',
-      '.bl-version, line 3: a second version stands here.',
-      'Keep one version in the file.',
-    ],
+    ['.bl-version', '\nlatest\n', '.bl-version, line 2, is not an exact version of the Blaxel CLI.', FORMS],
+    ['.bl-version', '^0.1.90', '.bl-version, line 1, is not an exact version of the Blaxel CLI.', FORMS],
+    ['.bl-version', '0.1.\uFEFF108', '.bl-version, line 1, is not an exact version of the Blaxel CLI.', FORMS],
+    ['.bl-version', 'hunter22', '.bl-version, line 1, is not an exact version of the Blaxel CLI.', FORMS],
+    ['.bl-version', '0.1.90\n\n0.1.91', '.bl-version has more than one line of content (line 3).', FORMS],
     [
       '.tool-versions',
       'nodejs 24\n',
       '.tool-versions has no line for blaxel.',
       "Add one such as 'blaxel 0.1.108', or use the input version.",
     ],
-    ['.tool-versions', 'a 1\nblaxel\n', '.tool-versions, line 2, holds no exact version of the Blaxel CLI.', EXACT],
-    ['.tool-versions', 'blaxel latest', '.tool-versions, line 1, holds no exact version of the Blaxel CLI.', EXACT],
+    ['.tool-versions', 'a 1\nblaxel\n', '.tool-versions, line 2, is not an exact version of the Blaxel CLI.', FORMS],
+    ['.tool-versions', 'blaxel latest', '.tool-versions, line 1, is not an exact version of the Blaxel CLI.', FORMS],
     [
       '.tool-versions',
       'blaxel 0.1.\uFEFF108',
-      '.tool-versions, line 1, holds no exact version of the Blaxel CLI.',
-      EXACT,
+      '.tool-versions, line 1, is not an exact version of the Blaxel CLI.',
+      FORMS,
     ],
     [
       '.tool-versions',
       'bl\uFEFFaxel 0.1.108',
-      '.tool-versions, line 1, holds no exact version of the Blaxel CLI.',
-      EXACT,
+      '.tool-versions, line 1, is not an exact version of the Blaxel CLI.',
+      FORMS,
     ],
-    ['.tool-versions', 'blaxel # 0.1.108', '.tool-versions, line 1, holds no exact version of the Blaxel CLI.', EXACT],
+    ['.tool-versions', 'blaxel # 0.1.108', '.tool-versions, line 1, is not an exact version of the Blaxel CLI.', FORMS],
     [
       '.tool-versions',
       'blaxel-old 0.1.108',

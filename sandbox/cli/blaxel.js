@@ -713,8 +713,24 @@ function stdinClosed() {
   }
 }
 
+/**
+ * Since 0.1.118 every command leaves a worker behind that installs skills into HOME, unless it is told that it runs in
+ * CI. The real one asks raw.githubusercontent.com first and takes up to 30 s.
+ */
+function startSkillsWorker() {
+  if (upTo(117) || env.CI || env.GITHUB_ACTIONS || env.BL_INSTALL_SKILLS === 'false') return
+  const script = `setTimeout(() => {
+    const { mkdirSync, writeFileSync } = require('node:fs')
+    const directory = ${JSON.stringify(join(blaxelDirectory(), 'skills'))}
+    mkdirSync(directory, { recursive: true })
+    writeFileSync(directory + '/state.json', '{}')
+  }, 200)`
+  spawn(process.execPath, ['-e', script], { detached: true, stdio: 'ignore' }).unref()
+}
+
 async function main(argv) {
   dump(argv)
+  startSkillsWorker()
   let workspace = ''
   try {
     const { command: name, words, flags } = readArguments(argv)

@@ -1,14 +1,14 @@
 import { SetupError } from '../util/errors.ts'
 import {
-  judgeRequest,
+  decideRetry,
   NetworkError,
   RetryableStatus,
   type Http,
-  type HttpAnswer,
+  type HttpResponse,
   type HttpRequest,
 } from '../util/http.ts'
 import { excerpt } from '../util/redact.ts'
-import type { Verdict } from '../util/retry.ts'
+import type { RetryDecision } from '../util/retry.ts'
 import { encodeClientCredentials } from './credential.ts'
 import { isId, isLifetime, isToken } from './values.ts'
 
@@ -53,19 +53,22 @@ export interface BlaxelApi {
 }
 
 const REQUEST_TIMEOUT_MS = 15_000
-const BUSY_SPREAD_MS = 1_000
+const MAX_JITTER_MS = 1_000
 
 /**
  * @param url base URL of the API
- * @param endsAt when no further try is begun, in ms since the epoch
+ * @param deadline ms since the epoch; no attempt is started later
  */
-export function createApi(url: string, http: Http, endsAt: number, signal: AbortSignal): BlaxelApi {
+export function createApi(url: string, http: Http, deadline: number, signal: AbortSignal): BlaxelApi {
   const { host } = new URL(url)
-  const patience = { timeoutMs: REQUEST_TIMEOUT_MS, busySpreadMs: BUSY_SPREAD_MS, endsAt }
+  const options = { timeoutMs: REQUEST_TIMEOUT_MS, maxJitterMs: MAX_JITTER_MS, deadline }
 
-  const ask = async (request: HttpRequest, judge: (error: unknown) => Verdict = judgeRequest): Promise<HttpAnswer> => {
+  const send = async (
+    request: HttpRequest,
+    decide: (error: unknown) => RetryDecision = decideRetry,
+  ): Promise<HttpResponse> => {
     try {
-      return await http.ask(request, { ...patience, judge }, signal)
+      return await http.send(request, { ...options, decide }, signal)
     } catch (error) {
       throw error instanceof NetworkError ? unreachable(error) : error
     }
@@ -75,18 +78,18 @@ export function createApi(url: string, http: Http, endsAt: number, signal: Abort
   return {
     url,
     issueToken: async (clientId, clientSecret, source) => {
-      const answer = await ask({
+      const response = await send({
         method: 'POST',
         url: `${url}/oauth/token`,
         headers: { ...JSON_HEADERS, authorization: `Basic ${encodeClientCredentials(clientId, clientSecret)}` },
         body: JSON.stringify({ grant_type: 'client_credentials' }),
       })
-      return issuedToken(answer, host, source)
+      return issuedToken(response, host, source)
     },
     workspace: async (name, token) => {
       const headers = { ...bearer(token), 'x-blaxel-workspace': name }
       return workspaceAnswer(
-        await ask({ method: 'GET', url: `${url}/workspaces/${encodeURIComponent(name)}`, headers }),
+        await send({ method: 'GET', url: `${url}/workspaces/${encodeURIComponent(name)}`, headers }),
         name,
         host,
       )
@@ -99,7 +102,7 @@ export function createApi(url: string, http: Http, endsAt: number, signal: Abort
         body: JSON.stringify({ name, expires_in: lifetime }),
       }
       try {
-        return mintAnswer(await ask(request, judgeMint), serviceAccount, host)
+        return mintAnswer(await send(request, decideMintRetry), serviceAccount, host)
       } catch (error) {
         signal.throwIfAborted()
         if (!(error instanceof SetupError && error.cause instanceof NetworkError)) throw error
@@ -107,10 +110,10 @@ export function createApi(url: string, http: Http, endsAt: number, signal: Abort
       }
     },
     keysNamed: async (serviceAccount, name, apiKey) => {
-      const answer = await ask({ method: 'GET', url: keysUrl(serviceAccount), headers: bearer(apiKey) })
-      if (answer.status !== 200) throw unexpected(answer, host, 'the list of keys')
-      const keys = parsed(answer)
-      if (!Array.isArray(keys)) throw unexpected(answer, host, 'the list of keys')
+      const response = await send({ method: 'GET', url: keysUrl(serviceAccount), headers: bearer(apiKey) })
+      if (response.status !== 200) throw unexpected(response, host, 'the list of keys')
+      const keys = parsed(response)
+      if (!Array.isArray(keys)) throw unexpected(response, host, 'the list of keys')
       return keys
         .filter((key) => field(key, 'name') === name)
         .map((key) => field(key, 'id'))
@@ -118,13 +121,13 @@ export function createApi(url: string, http: Http, endsAt: number, signal: Abort
     },
     deleteKey: async (serviceAccount, id, apiKey) => {
       if (!isId(id)) throw new Error('not an id of a key')
-      const answer = await ask({
+      const response = await send({
         method: 'DELETE',
         url: `${keysUrl(serviceAccount)}/${encodeURIComponent(id)}`,
         headers: bearer(apiKey),
       })
-      if (answer.status !== 404 && (answer.status < 200 || answer.status > 299))
-        throw unexpected(answer, host, 'the deletion of a key')
+      if (response.status !== 404 && (response.status < 200 || response.status > 299))
+        throw unexpected(response, host, 'the deletion of a key')
     },
   }
 }
@@ -136,32 +139,32 @@ function bearer(token: string): Record<string, string> {
 }
 
 /** Minting is not repeatable: only a request that was turned away, or of which no byte was sent, is sent again. */
-function judgeMint(error: unknown): Verdict {
-  if (error instanceof RetryableStatus && error.answer.status !== 429) return { kind: 'final' }
-  if (error instanceof NetworkError && !error.nothingSent) return { kind: 'final' }
-  return judgeRequest(error)
+function decideMintRetry(error: unknown): RetryDecision {
+  if (error instanceof RetryableStatus && error.response.status !== 429) return { kind: 'fail' }
+  if (error instanceof NetworkError && !error.nothingSent) return { kind: 'fail' }
+  return decideRetry(error)
 }
 
-function issuedToken(answer: HttpAnswer, host: string, source: string): IssuedToken {
+function issuedToken(response: HttpResponse, host: string, source: string): IssuedToken {
   const receivedAt = Date.now()
-  if (answer.status === 400 || answer.status === 401 || answer.status === 403) {
+  if (response.status === 400 || response.status === 401 || response.status === 403) {
     throw new SetupError(
-      `The Blaxel API does not accept ${source} (${answer.status}: ${saidBy(answer)}).`,
+      `The Blaxel API does not accept ${source} (${response.status}: ${saidBy(response)}).`,
       'Check that client id and client secret belong together and that the service account still exists.',
     )
   }
-  if (answer.status !== 200) throw failed(answer, host)
-  const body = parsed(answer)
+  if (response.status !== 200) throw failed(response, host)
+  const body = parsed(response)
   const token = field(body, 'access_token')
   const lifetime = field(body, 'expires_in')
-  if (!isToken(token) || !isLifetime(lifetime)) throw unexpected(answer, host, 'a token')
+  if (!isToken(token) || !isLifetime(lifetime)) throw unexpected(response, host, 'a token')
   return { token, expiresAt: receivedAt + lifetime * 1000 }
 }
 
-function workspaceAnswer(answer: HttpAnswer, name: string, host: string): WorkspaceAnswer {
-  switch (answer.status) {
+function workspaceAnswer(response: HttpResponse, name: string, host: string): WorkspaceAnswer {
+  switch (response.status) {
     case 200: {
-      const answered = field(parsed(answer), 'name')
+      const answered = field(parsed(response), 'name')
       if (answered === name) return { kind: 'accepted' }
       throw new SetupError(
         `${host} answered for the workspace '${excerpt(String(answered))}' when asked for '${name}'.`,
@@ -169,29 +172,29 @@ function workspaceAnswer(answer: HttpAnswer, name: string, host: string): Worksp
       )
     }
     case 401:
-      return { kind: 'bad-credential', said: saidBy(answer) }
+      return { kind: 'bad-credential', said: saidBy(response) }
     case 403:
-      return { kind: 'forbidden', said: saidBy(answer) }
+      return { kind: 'forbidden', said: saidBy(response) }
     case 404:
-      return { kind: 'not-found', said: saidBy(answer) }
+      return { kind: 'not-found', said: saidBy(response) }
     default:
-      throw failed(answer, host)
+      throw failed(response, host)
   }
 }
 
-function mintAnswer(answer: HttpAnswer, serviceAccount: string, host: string): MintAnswer {
-  const said = `${answer.status}: ${saidBy(answer)}`
+function mintAnswer(response: HttpResponse, serviceAccount: string, host: string): MintAnswer {
+  const said = `${response.status}: ${saidBy(response)}`
   const refused = (what: string, remedy: string): MintAnswer => ({
     kind: 'refused',
     error: new SetupError(what, remedy),
   })
-  switch (answer.status) {
+  switch (response.status) {
     case 200:
     case 201: {
-      const body = parsed(answer)
+      const body = parsed(response)
       const id = field(body, 'id')
       const apiKey = field(body, 'apiKey')
-      if (!isId(id) || !isToken(apiKey)) return { kind: 'unknown', error: unexpected(answer, host, 'a key') }
+      if (!isId(id) || !isToken(apiKey)) return { kind: 'unknown', error: unexpected(response, host, 'a key') }
       return { kind: 'minted', id, apiKey }
     }
     case 401:
@@ -207,7 +210,7 @@ function mintAnswer(answer: HttpAnswer, serviceAccount: string, host: string): M
         "Set the input service-account to the service account's client ID.",
       )
     default:
-      return { kind: answer.status >= 500 ? 'unknown' : 'refused', error: failed(answer, host) }
+      return { kind: response.status >= 500 ? 'unknown' : 'refused', error: failed(response, host) }
   }
 }
 
@@ -219,12 +222,12 @@ function unreachable(error: NetworkError): SetupError {
   return new SetupError(error.message, remedy, { cause: error })
 }
 
-function failed(answer: HttpAnswer, host: string): SetupError {
-  const { status } = answer
+function failed(response: HttpResponse, host: string): SetupError {
+  const { status } = response
   if (status >= 500 || status === 408 || status === 425 || status === 429) {
     const why = status === 429 ? 'turns requests away' : 'has an outage'
     return new SetupError(
-      `The Blaxel API at ${host} ${why} (${status}: ${saidBy(answer)}).`,
+      `The Blaxel API at ${host} ${why} (${status}: ${saidBy(response)}).`,
       'The credential was not judged: run the job again later.',
     )
   }
@@ -234,29 +237,29 @@ function failed(answer: HttpAnswer, host: string): SetupError {
       'Check the input api-url, and that no proxy answers in the place of the API.',
     )
   }
-  return unexpected(answer, host, 'this request')
+  return unexpected(response, host, 'this request')
 }
 
-function unexpected(answer: HttpAnswer, host: string, wanted: string): SetupError {
-  const said = answer.status >= 200 && answer.status < 300 ? '' : `: ${saidBy(answer)}`
+function unexpected(response: HttpResponse, host: string, wanted: string): SetupError {
+  const said = response.status >= 200 && response.status < 300 ? '' : `: ${saidBy(response)}`
   return new SetupError(
-    `${host} gave an unexpected answer to ${wanted} (${answer.status}${said}).`,
+    `${host} gave an unexpected answer to ${wanted} (${response.status}${said}).`,
     'Check the input api-url, and that no proxy answers in the place of the API.',
   )
 }
 
 /** What an answer says of an error: `error` is a text or an object, by which part of the API it comes from. */
-function saidBy(answer: HttpAnswer): string {
-  const body = parsed(answer)
+function saidBy(response: HttpResponse): string {
+  const body = parsed(response)
   const error = field(body, 'error')
   const texts = [field(body, 'error_description'), error, field(error, 'message'), field(body, 'message')]
   const text = texts.find((candidate) => typeof candidate === 'string' && candidate !== '')
-  return excerpt(typeof text === 'string' ? text : answer.text) || 'no message'
+  return excerpt(typeof text === 'string' ? text : response.text) || 'no message'
 }
 
-function parsed(answer: HttpAnswer): unknown {
+function parsed(response: HttpResponse): unknown {
   try {
-    return JSON.parse(answer.text)
+    return JSON.parse(response.text)
   } catch {
     return undefined
   }

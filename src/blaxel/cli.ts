@@ -1,58 +1,44 @@
-import { closeSync, mkdtempSync, openSync, readSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
-import { SetupError, messageOf } from '../util/errors.ts'
+import { messageOf } from '../util/errors.ts'
 import { discard } from '../util/fs.ts'
-import type { Command, Outcome, Run } from '../util/process.ts'
+import type { Outcome, Run } from '../util/process.ts'
 import { excerpt } from '../util/redact.ts'
 
-/** What a call of `bl` needs from the outside. */
-export interface BlEdges {
+/** What running `bl` needs. */
+export interface CliDeps {
   readonly run: Run
-  /** The only variables a child gets, besides its private HOME and what a call adds. */
+  /** The only variables that a child gets, besides its private HOME and what a call adds. */
   readonly childEnv: Readonly<Record<string, string>>
-  /** A directory of this use's own, in which every call gets a fresh HOME. */
+  /** A private directory, in which every call gets a new HOME. */
   readonly scratch: string
 }
 
 export type VersionCheck =
   | { readonly kind: 'as-expected' }
+  /** The program may be good: the machine is slow. */
   | { readonly kind: 'timed-out' }
   | { readonly kind: 'unusable'; readonly why: string }
 
-/** The error for a program that may be good: it is neither published nor evicted for being slow. */
-export function versionTimeout(version: string): SetupError {
-  return new SetupError(
-    `'bl version' of bl ${version} did not answer within 10 s.`,
-    'The runner is overloaded: run the job again.',
-  )
-}
-
 const VERSION_TIMEOUT_MS = 10_000
-const MAGIC = ['7f454c46', 'cffaedfe', 'cefaedfe', 'cafebabe', '4d5a', '2321']
 /** Without it `bl` asks api.github.com for a newer version, without a time-out. */
 export const QUIET = '--skip-version-warning'
 
-/** Runs `bl version` and compares what it says. @throws only where the signal fires */
+/** Runs `bl version` and compares its output. @throws the signal's reason */
 export async function checkVersion(
   file: string,
   version: string,
-  edges: BlEdges,
+  { run, childEnv, scratch }: CliDeps,
   signal: AbortSignal,
 ): Promise<VersionCheck> {
-  if (!isProgram(file)) return { kind: 'unusable', why: 'it is no program' }
-  const outcome = await inPrivateHome(edges, (home) =>
-    edges.run(versionCommand(file, edges.childEnv, home, home), signal),
-  )
+  const outcome = await inPrivateHome(scratch, (home) => {
+    const env = { ...childEnv, ...homeVariables(home) }
+    return run({ file, args: ['version', QUIET], env, cwd: home, timeoutMs: VERSION_TIMEOUT_MS }, signal)
+  })
   return judgeVersion(outcome, version)
 }
 
-/** How `bl version` is run. @param home its HOME, which it only reads */
-export function versionCommand(file: string, childEnv: BlEdges['childEnv'], home: string, cwd: string): Command {
-  const env = { ...childEnv, ...homeVariables(home) }
-  return { file, args: ['version', QUIET], env, cwd, timeoutMs: VERSION_TIMEOUT_MS }
-}
-
-/** What the end of `bl version` says of the program. */
+/** What the outcome of `bl version` says about the program. */
 export function judgeVersion(outcome: Outcome, version: string): VersionCheck {
   if (outcome.kind === 'timed-out') return { kind: 'timed-out' }
   if (outcome.kind !== 'exited' || outcome.code !== 0) return { kind: 'unusable', why: describe(outcome) }
@@ -67,26 +53,7 @@ export function mentionsVersion(output: string, version: string): boolean {
   return output.split(/[\s,;()]+/).some((word) => word === version || word === `v${version}`)
 }
 
-/**
- * Whether a file begins as a program does: ELF, Mach-O, PE, or a script with its interpreter. Anything else would be
- * handed to /bin/sh by the C library (execvp(3), ENOEXEC).
- */
-export function isProgram(file: string): boolean {
-  try {
-    const opened = openSync(file, 'r')
-    try {
-      const buffer = Buffer.alloc(4)
-      const start = buffer.toString('hex', 0, readSync(opened, buffer))
-      return MAGIC.some((magic) => start.startsWith(magic))
-    } finally {
-      closeSync(opened)
-    }
-  } catch {
-    return false
-  }
-}
-
-/** The end of a process in words, as part of a sentence. */
+/** How a process ended, as part of a sentence. */
 export function describe(outcome: Outcome): string {
   switch (outcome.kind) {
     case 'exited':
@@ -100,19 +67,20 @@ export function describe(outcome: Outcome): string {
   }
 }
 
+/** The variables by which `bl` finds its HOME, on every system. */
 export function homeVariables(home: string): Record<string, string> {
   return { HOME: home, USERPROFILE: home }
 }
 
 /**
- * `bl` loads `./.env`, rewrites `~/.blaxel/config.yaml` without a lock and keeps a cache there: it gets an empty
- * directory of its own for both, which is removed at once since a login leaves the token in it.
+ * Gives `bl` an empty directory as its HOME and working directory: it reads `./.env`, rewrites `~/.blaxel/config.yaml`
+ * without a lock and keeps a cache there. The directory is removed at once, since a login leaves the token in it.
  */
-export async function inPrivateHome<T>(edges: BlEdges, work: (home: string) => Promise<T>): Promise<T> {
-  const home = mkdtempSync(join(edges.scratch, 'home-'))
+export async function inPrivateHome<T>(scratch: string, work: (home: string) => Promise<T>): Promise<T> {
+  const home = mkdtempSync(join(scratch, 'home-'))
   try {
     return await work(home)
   } finally {
-    discard(home)
+    await discard(home)
   }
 }

@@ -3,7 +3,7 @@ import { excerpt } from '../util/redact.ts'
 import { isLoopback, parseBaseUrl } from '../util/url.ts'
 
 /** The Blaxel API that a session is for. */
-export interface Origin {
+export interface Endpoint {
   /** Base URL with its path and without a slash at its end. */
   readonly url: string
   /** BL_ENV as it was given, where it decided. */
@@ -19,9 +19,9 @@ const URL_OF = {
 } as const
 
 /** What `bl` and the SDKs use where nothing is set. */
-export const DEFAULT_ORIGIN_URL: string = URL_OF.prod
+export const DEFAULT_API_URL: string = URL_OF.prod
 
-const REMEDY = `Use the API's base URL with its path, such as ${DEFAULT_ORIGIN_URL}.`
+const REMEDY = `Use the API's base URL with its path, such as ${DEFAULT_API_URL}.`
 
 /**
  * Which API is meant: the input api-url, else BL_API_URL, else BL_ENV, else production. From the environment, which a
@@ -29,7 +29,7 @@ const REMEDY = `Use the API's base URL with its path, such as ${DEFAULT_ORIGIN_U
  * @throws SetupError naming the input or variable, for a URL that is not https (loopback excepted), holds a user or
  * password, or names a foreign host without the input
  */
-export function resolveOrigin(given: { apiUrl: string; BL_API_URL: string; BL_ENV: string }): Origin {
+export function resolveEndpoint(given: { apiUrl: string; BL_API_URL: string; BL_ENV: string }): Endpoint {
   if (given.apiUrl !== '') {
     const { url, base } = parseBaseUrl(given.apiUrl, 'The input api-url', REMEDY)
     return { url: base, environment: undefined, isForeign: !isBlaxel(url) }
@@ -47,7 +47,7 @@ export function resolveOrigin(given: { apiUrl: string; BL_API_URL: string; BL_EN
   return fromEnvironmentName(given.BL_ENV)
 }
 
-function fromEnvironmentName(name: string): Origin {
+function fromEnvironmentName(name: string): Endpoint {
   const environment = name === '' ? 'prod' : name
   if (environment !== 'prod' && environment !== 'dev' && environment !== 'local') {
     throw new SetupError(

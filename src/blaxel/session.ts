@@ -1,7 +1,7 @@
 import { SetupError, messageOf } from '../util/errors.ts'
 import type { BlaxelApi, WorkspaceAnswer } from './api.ts'
 import type { Credential } from './credential.ts'
-import { DEFAULT_ORIGIN_URL } from './endpoint.ts'
+import { DEFAULT_API_URL } from './endpoint.ts'
 
 export type TokenType = 'oauth' | 'service-account-key' | 'api-key'
 
@@ -125,7 +125,7 @@ function refused(
       return new SetupError(
         `There is no workspace '${workspace}' (404: ${answer.said}).`,
         "Check the input workspace: it takes the workspace's name as in the address of the Blaxel console, not its display name." +
-          (apiUrl === DEFAULT_ORIGIN_URL
+          (apiUrl === DEFAULT_API_URL
             ? ''
             : ` Check also that ${apiUrl} is the API's address with its path, such as /v0.`),
       )

@@ -1,197 +1,164 @@
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { addAbortSignal } from 'node:stream'
 import { withDeadline } from '../util/deadline.ts'
 import { messageOf, SetupError } from '../util/errors.ts'
 import {
   asNetworkError,
+  decideRetry,
   hostOf,
-  isRetryableStatus,
-  judgeRequest,
+  isRetryable,
   NetworkError,
   RetryableStatus,
   type Http,
 } from '../util/http.ts'
 import { retry } from '../util/retry.ts'
 import { isTrustworthyUrl } from '../util/url.ts'
-import { RELEASE_BUSY_SPREAD_MS, unreachable } from './release.ts'
 
-/** Where the bytes go, piece by piece. */
-export interface Sink {
-  readonly write: (piece: Buffer) => Promise<void>
-  /** They were not whole: the next try begins anew. */
-  readonly discard: () => Promise<void>
-}
+export type Download<T> =
+  | { readonly kind: 'not-found' }
+  /** `result` says how reading went; the checksum, which covers the whole body, should be checked first. */
+  | { readonly kind: 'downloaded'; readonly sha256: string; readonly result: PromiseSettledResult<T> }
 
-export type Download<S extends Sink> =
-  { readonly kind: 'downloaded'; readonly sha256: string; readonly sink: S } | { readonly kind: 'not-found' }
-
-export interface Wanted<S extends Sink> {
+export interface DownloadRequest<T> {
   readonly url: string
-  /** Makes the sink of a try. */
-  readonly begin: () => S
-  /** More bytes than this are refused. */
-  readonly largest: number
+  readonly maxBytes: number
+  /** Reads the body; called once for each attempt. It may stop early: the rest is read after it, for the checksum. */
+  readonly receive: (body: AsyncIterable<Buffer>) => Promise<T>
 }
 
-export interface DownloadEdges {
+export interface DownloadDeps {
   readonly http: Http
   readonly debug: (line: string) => void
 }
 
+/** Jitter for a server that is rate limiting: a release is downloaded by many jobs at once. */
+export const RELEASE_MAX_JITTER_MS = 10_000
+
 const DEADLINE_MS = 600_000
-/** Of 200 jobs on a network that loses a quarter of all downloads, none is lost: 0.25 ^ 8 each. */
-const TRIES = 8
-const SILENCE_MS = 15_000
-const LONGEST_CHAIN = 5
-/** TLS comes in pieces of 16 kB, each of which would be hashed and handed on by itself; more than this takes memory alone. */
-const PIECE_BYTES = 131_072
+/** Of 200 jobs on a network that loses a quarter of all downloads, all succeed: 0.25 ^ 8 each fails. */
+const MAX_ATTEMPTS = 8
+const MAX_SILENCE_MS = 15_000
+const MAX_REDIRECTS = 5
+const CHECK_THE_WAY = 'Check what answers on the way: a proxy, or the mirror.'
 
 /**
- * Hands on what a URL gives, hashing it on the way: memory does not grow with its size. No credential is sent, so
- * redirects are followed, over https alone.
- * @throws SetupError where it can't be had within 10 minutes, is too large, or the server keeps silent
+ * Streams a URL, and computes its SHA-256 (hex) on the way. Sends no credential, so it follows redirects, over https
+ * only.
+ * @throws SetupError if it fails within 10 minutes, is larger than allowed, or is redirected to plain http; NetworkError
  */
-export async function download<S extends Sink>(
-  wanted: Wanted<S>,
-  edges: DownloadEdges,
+export async function download<T>(
+  request: DownloadRequest<T>,
+  { http, debug }: DownloadDeps,
   parent: AbortSignal,
-): Promise<Download<S>> {
-  const { url } = wanted
-  const expired = () =>
-    new SetupError(`The download of ${url} was not done after 10 minutes, all tries together.`, 'Run the job again.')
-  const endsAt = Date.now() + DEADLINE_MS
+): Promise<Download<T>> {
+  const { url } = request
+  const expired = () => new SetupError(`The download of ${url} took more than 10 minutes.`, 'Run the job again.')
   const onRetry = (error: unknown, pauseMs: number) => {
-    edges.debug(`${messageOf(error)} Next try of ${url} in ${Math.round(pauseMs)} ms`)
+    debug(`${messageOf(error)} Retrying ${url} in ${Math.round(pauseMs)} ms`)
   }
+  const deadline = Date.now() + DEADLINE_MS
+  const options = { decide: decideRetry, maxAttempts: MAX_ATTEMPTS, maxJitterMs: RELEASE_MAX_JITTER_MS, deadline }
   try {
     return await withDeadline(parent, DEADLINE_MS, expired, (signal) =>
-      retry({ judge: judgeRequest, busySpreadMs: RELEASE_BUSY_SPREAD_MS, endsAt, tries: TRIES, signal, onRetry }, () =>
-        downloadOnce(wanted, edges.http, signal),
-      ),
+      retry({ ...options, signal, onRetry }, () => downloadOnce(request, http, signal)),
     )
   } catch (error) {
-    if (error instanceof NetworkError) throw unreachable(error)
-    if (error instanceof RetryableStatus) {
-      throw new SetupError(
-        `${url} could not be downloaded in 8 tries or 10 minutes: ${error.message}`,
-        'Run the job again later.',
-        {
-          cause: error,
-        },
-      )
-    }
-    throw error
+    if (!(error instanceof RetryableStatus)) throw error
+    throw new SetupError(`${url} could not be downloaded: ${error.message}`, 'Run the job again later.', {
+      cause: error,
+    })
   }
 }
 
-async function downloadOnce<S extends Sink>(wanted: Wanted<S>, http: Http, signal: AbortSignal): Promise<Download<S>> {
-  const message = await openFollowing(wanted.url, http, signal)
+async function downloadOnce<T>(request: DownloadRequest<T>, http: Http, signal: AbortSignal): Promise<Download<T>> {
+  const message = await openFollowingRedirects(request.url, http, signal)
   try {
     if (message.statusCode === 404) return { kind: 'not-found' }
-    if (message.statusCode !== 200) {
-      throw new SetupError(
-        `${wanted.url} could not be downloaded: the answer was ${message.statusCode ?? 0}.`,
-        'Check what answers on the way: a proxy, or the mirror. Then run the job again.',
-      )
-    }
-    const sink = wanted.begin()
-    try {
-      return { kind: 'downloaded', sha256: await drain(message, sink, wanted, signal), sink }
-    } catch (error) {
-      await sink.discard()
-      throw error
-    }
+    if (message.statusCode === 200) return { kind: 'downloaded', ...(await receiveBody(message, request, signal)) }
+    throw new SetupError(
+      `${request.url} could not be downloaded: the server answered ${message.statusCode ?? 0}.`,
+      `${CHECK_THE_WAY} Then run the job again.`,
+    )
   } finally {
     message.destroy()
   }
 }
 
-async function openFollowing(first: string, http: Http, signal: AbortSignal): Promise<IncomingMessage> {
+async function openFollowingRedirects(first: string, http: Http, signal: AbortSignal): Promise<IncomingMessage> {
   let url = first
-  for (let hop = 0; hop <= LONGEST_CHAIN; hop += 1) {
+  for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
     const message = await openWithin(url, http, signal)
-    const status = message.statusCode ?? 0
-    const location = message.headers.location
-    if (status < 300 || status >= 400 || location === undefined) {
-      if (isRetryableStatus(status)) {
-        message.destroy()
-        throw new RetryableStatus({ status, headers: message.headers, text: '' }, hostOf(url))
-      }
-      return message
-    }
+    const { statusCode: status = 0, headers } = message
+    const isRedirect = status >= 300 && status < 400 && headers.location !== undefined
+    if (!isRedirect && !isRetryable({ status, headers })) return message
     message.destroy()
-    const next = URL.canParse(location, url) ? new URL(location, url) : undefined
-    if (!next || !isTrustworthyUrl(next)) {
-      throw new SetupError(
-        `${first} redirects to an address that is not https.`,
-        'Check what answers on the way: a proxy, or the mirror.',
-      )
-    }
-    url = next.href
+    if (!isRedirect) throw new RetryableStatus({ status, headers, text: '' }, hostOf(url))
+    url = redirectTarget(first, url, headers.location ?? '')
   }
-  throw new SetupError(
-    `${first} redirects more than ${LONGEST_CHAIN} times.`,
-    'Check what answers on the way: a proxy, or the mirror.',
-  )
+  throw new SetupError(`${first} redirects more than ${MAX_REDIRECTS} times.`, CHECK_THE_WAY)
+}
+
+function redirectTarget(first: string, from: string, location: string): string {
+  const target = URL.canParse(location, from) ? new URL(location, from) : undefined
+  if (target && isTrustworthyUrl(target)) return target.href
+  throw new SetupError(`${first} redirects to an address that is not https.`, CHECK_THE_WAY)
 }
 
 function openWithin(url: string, http: Http, parent: AbortSignal): Promise<IncomingMessage> {
-  const silent = () => new NetworkError('timeout', `${hostOf(url)} sent no byte for ${SILENCE_MS / 1000} s.`)
-  return withDeadline(parent, SILENCE_MS, silent, (signal) => http.open({ method: 'GET', url }, signal))
+  return withDeadline(
+    parent,
+    MAX_SILENCE_MS,
+    () => silent(url),
+    (signal) => http.open({ method: 'GET', url }, signal),
+  )
 }
 
-/** Hands all of a body on. @returns its SHA-256 in hex */
-async function drain(
+async function receiveBody<T>(
   message: IncomingMessage,
-  sink: Sink,
-  wanted: Pick<Wanted<Sink>, 'url' | 'largest'>,
+  request: DownloadRequest<T>,
   signal: AbortSignal,
-): Promise<string> {
-  const host = hostOf(wanted.url)
+): Promise<{ sha256: string; result: PromiseSettledResult<T> }> {
   const hash = createHash('sha256')
-  let bytes = 0
-  let waiting: Buffer[] = []
-  let waitingBytes = 0
-  const flush = async () => {
-    const piece = Buffer.concat(waiting, waitingBytes)
-    waiting = []
-    waitingBytes = 0
-    hash.update(piece)
-    await sink.write(piece)
-  }
-  const silence = setTimeout(
-    () => message.destroy(new NetworkError('timeout', `${host} sent no byte for ${SILENCE_MS / 1000} s.`)),
-    SILENCE_MS,
-  )
   addAbortSignal(signal, message)
+  const chunks = readBody(message, request, hash)
+  // Without `return`, by which a receiver that stops early would end the download.
+  const body = { [Symbol.asyncIterator]: () => ({ next: () => chunks.next() }) }
+  const [result] = await Promise.allSettled([request.receive(body)])
+  while (!message.errored && (await chunks.next()).done !== true) continue
+  signal.throwIfAborted()
+  const { errored } = message
+  if (errored) throw errored instanceof SetupError ? errored : asNetworkError(errored, hostOf(request.url))
+  return { sha256: hash.digest('hex'), result }
+}
+
+async function* readBody(
+  message: IncomingMessage,
+  { url, maxBytes }: Pick<DownloadRequest<unknown>, 'url' | 'maxBytes'>,
+  hash: Hash,
+): AsyncGenerator<Buffer, void, void> {
+  let bytes = 0
+  const silence = setTimeout(() => message.destroy(silent(url)), MAX_SILENCE_MS)
   try {
     for await (const chunk of message as AsyncIterable<Buffer>) {
       silence.refresh()
       bytes += chunk.length
-      if (bytes > wanted.largest) {
-        throw new SetupError(
-          `${wanted.url} is larger than ${wanted.largest / 1_000_000} MB, which no release of the Blaxel CLI is.`,
-          'It was not installed. Check what answers on the way: a proxy, or the mirror.',
-        )
-      }
-      waiting.push(chunk)
-      waitingBytes += chunk.length
-      if (waitingBytes >= PIECE_BYTES) await flush()
+      if (bytes > maxBytes) message.destroy(tooLarge(url, maxBytes))
+      hash.update(chunk)
+      yield chunk
     }
-    await flush()
-    return hash.digest('hex')
-  } catch (error) {
-    signal.throwIfAborted()
-    throw asDownloadError(error, host)
   } finally {
     clearTimeout(silence)
   }
 }
 
-/** A full disk is the machine's fault, not the connection's: it is not worth another try. */
-function asDownloadError(error: unknown, host: string): Error {
-  if (error instanceof NetworkError || error instanceof SetupError) return error
-  if (error instanceof Error && 'syscall' in error && error.syscall === 'write') return error
-  return asNetworkError(error, host)
+function silent(url: string): NetworkError {
+  return new NetworkError('timeout', `${hostOf(url)} sent nothing for ${MAX_SILENCE_MS / 1000} s.`)
+}
+
+function tooLarge(url: string, maxBytes: number): SetupError {
+  return new SetupError(
+    `${url} is larger than ${maxBytes / 1_000_000} MB, which no release of the Blaxel CLI is. Nothing was installed.`,
+    CHECK_THE_WAY,
+  )
 }

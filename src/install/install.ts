@@ -1,18 +1,50 @@
-import { excerpt } from '../util/redact.ts'
-import { unlessAborted } from '../util/deadline.ts'
-import { checkVersion, judgeVersion, versionTimeout, type VersionCheck } from '../blaxel/cli.ts'
-import { pinnedChecksum, type ChecksumInput, type ExpectedChecksum, type VerifiedBy } from './checksum.ts'
-import { fetchInto, type FetchEdges } from './fetch.ts'
-import type { HeadStart } from './head-start.ts'
+import { chmodSync, copyFileSync, statSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { checkVersion, type CliDeps } from '../blaxel/cli.ts'
+import { concurrently } from '../util/concurrently.ts'
+import { SetupError } from '../util/errors.ts'
+import { makeDirectories } from '../util/fs.ts'
+import { NetworkError, type Http } from '../util/http.ts'
+import { extract } from './archive.ts'
+import {
+  assertChecksum,
+  findChecksum,
+  pinnedChecksum,
+  type ChecksumInput,
+  type ExpectedChecksum,
+  type VerifiedBy,
+} from './checksum.ts'
+import { download, type Download, type DownloadRequest } from './download.ts'
 import knownChecksums from './known-checksums.json' with { type: 'json' }
-import { MissingFile, releaseBefore, resolveVersion, type Resolution } from './release.ts'
-import { cacheEntry, isFromArchive, readRecord, type CacheEntry, type CacheRecord } from './tool-cache.ts'
-import type { VersionWish } from './version.ts'
+import type { Platform } from './platform.ts'
+import { releaseUrls, resolveVersion, stableReleaseBefore, unreachable, type ReleaseSource } from './release.ts'
+import {
+  cacheEntry,
+  isProgram,
+  lookUp,
+  publish,
+  removeReplacedPrograms,
+  type CacheEntry,
+  type CacheRecord,
+} from './tool-cache.ts'
+import type { VersionSpec } from './version.ts'
 
-export interface InstallEdges extends FetchEdges {
-  readonly warn: (line: string) => void
+/** What to install, from the inputs. */
+export interface InstallRequest {
+  readonly version: VersionSpec
+  readonly checksum: ChecksumInput | undefined
+  readonly source: ReleaseSource
+}
+
+export interface InstallDeps extends CliDeps {
+  readonly http: Http
+  readonly platform: Platform
   readonly toolCache: string
-  readonly headStart: HeadStart | undefined
+  /** A directory in the tool cache, created here and removed by the caller. */
+  readonly staging: string
+  readonly debug: (line: string) => void
+  readonly warn: (line: string) => void
 }
 
 export interface Installation {
@@ -23,86 +55,197 @@ export interface Installation {
   readonly verifiedBy: VerifiedBy
 }
 
+/** A release lacks its archive or its checksum, as every release does in its first minutes. */
+class MissingFileError extends SetupError {}
+
+const MAX_ARCHIVE_BYTES = 200_000_000
+const MAX_TEXT_BYTES = 1_000_000
+
 /**
- * Makes the wished version of the CLI available in the tool cache: from there, or downloaded, verified, run once and
- * published in one rename. Nothing that could not be verified is ever run.
- * @param checksum the user's own sums
- * @throws SetupError, with the tool cache as it was
+ * Makes a version of the CLI available in the tool cache: one that is there, or one that is downloaded, verified, run
+ * once and then published. Nothing unverified is ever run.
+ * @throws SetupError; the tool cache is unchanged then
  */
-export async function install(
-  wish: VersionWish,
-  checksum: ChecksumInput | undefined,
-  edges: InstallEdges,
-  signal: AbortSignal,
-): Promise<Installation> {
-  const { archive } = edges.platform
-  const releaseEdges = { http: edges.http, source: edges.source, archive }
-  const resolution = await resolveVersion(wish, releaseEdges, signal)
+export async function install(request: InstallRequest, deps: InstallDeps, signal: AbortSignal): Promise<Installation> {
+  const { archive } = deps.platform
+  const releaseDeps = { http: deps.http, source: request.source, archive }
+  const release = await resolveVersion(request.version, releaseDeps, signal)
+  if (release.warning !== undefined) deps.warn(release.warning)
   try {
-    return await installRelease(resolution, checksum, edges, signal)
+    return await installVersion(release.version, request, deps, signal)
   } catch (error) {
-    if (!(error instanceof MissingFile) || wish.kind !== 'latest' || edges.source.kind === 'mirror') throw error
+    if (!(error instanceof MissingFileError) || request.version.kind !== 'latest' || request.source.kind === 'mirror')
+      throw error
     // A tag is pushed minutes before its files are there.
-    const why = `${resolution.version}, whose ${archive} or its checksum is not there yet`
-    return installRelease(await releaseBefore(resolution.version, why, releaseEdges, signal), checksum, edges, signal)
+    const reason = `The latest release, ${release.version}, has no ${archive} or no checksum for it yet`
+    const previous = await stableReleaseBefore(release.version, reason, releaseDeps, signal)
+    if (previous.warning !== undefined) deps.warn(previous.warning)
+    return installVersion(previous.version, request, deps, signal)
   }
 }
 
-async function installRelease(
-  { version, warning }: Resolution,
-  checksum: ChecksumInput | undefined,
-  edges: InstallEdges,
+async function installVersion(
+  version: string,
+  request: InstallRequest,
+  deps: InstallDeps,
   signal: AbortSignal,
 ): Promise<Installation> {
-  const mirror = edges.source.kind === 'mirror' ? edges.source.url : undefined
-  const entry = cacheEntry(edges.toolCache, version, edges.platform, mirror)
-  const pinned = pinnedChecksum(checksum, knownChecksums, version, edges.platform.archive)
-  const found = readRecord(entry)
-  const isUsable = found !== undefined && (await isUsableRecord(found, entry, version, pinned, edges, signal))
-  const record = isUsable ? found : await fetchInto(entry, version, pinned, found, edges, signal)
-  if (warning !== undefined) edges.warn(warning)
-  if (mirror !== undefined && record.verifiedBy === 'release-checksums') {
-    edges.warn(
-      `bl ${version} was verified only with the checksums file of the mirror, which so vouches for itself: give the archive's SHA-256 in the input checksum.`,
+  const { source } = request
+  const mirror = source.kind === 'mirror' ? source.url : undefined
+  const entry = cacheEntry(deps.toolCache, version, deps.platform, mirror)
+  const pinned = pinnedChecksum(request.checksum, knownChecksums, version, deps.platform.archive)
+  const cached = lookUp(entry, pinned?.sha256)
+  if (cached.kind === 'unusable') deps.debug(`The cached bl ${version} ${cached.why}: replacing it`)
+  const isHit = cached.kind === 'hit'
+  const { verifiedBy } = isHit ? cached.record : await fetchVersion(entry, pinned, source, deps, signal)
+  await removeReplacedPrograms(entry)
+  if (source.kind === 'mirror' && verifiedBy === 'release-checksums') {
+    deps.warn(
+      `bl ${version} was verified only with the mirror's own checksums file, which is not an independent source: set the input checksum to the archive's SHA-256.`,
     )
   }
-  return { version, path: entry.command, cacheHit: isUsable, verifiedBy: record.verifiedBy }
+  return { version, path: entry.command, cacheHit: isHit, verifiedBy }
 }
 
-/** Whether a cached entry is the right archive and its program runs. */
-async function isUsableRecord(
-  record: CacheRecord,
+/** Downloads, verifies and unpacks a release in the staging directory, runs it once, and publishes it. */
+async function fetchVersion(
   entry: CacheEntry,
-  version: string,
   pinned: ExpectedChecksum | undefined,
-  edges: InstallEdges,
+  source: ReleaseSource,
+  deps: InstallDeps,
   signal: AbortSignal,
-): Promise<boolean> {
-  if (!isFromArchive(record, version, edges.platform, pinned)) {
-    edges.debug(`The cached bl ${version} came from an archive with SHA-256 ${excerpt(record.sha256)}: replacing it`)
-    return false
+): Promise<CacheRecord> {
+  const { version, platform } = entry
+  const staged = join(deps.staging, 'entry')
+  makeDirectories(staged)
+  const program = join(staged, platform.program)
+  const urls = releaseUrls(source)
+  const [archive, expected] = await concurrently(
+    signal,
+    (both) => fetchArchive(urls.file(version, platform.archive), program, deps, both),
+    async (both) => pinned ?? (await fetchChecksum(urls.checksums(version), platform.archive, deps, both)),
+  )
+  if (archive.kind === 'not-found') throw noArchive(version, urls.file(version, platform.archive), platform, expected)
+  if ('missing' in expected) throw noChecksum(version, urls.checksums(version), platform, expected)
+  assertChecksum(platform.archive, version, archive.sha256, expected)
+  if (archive.result.status === 'rejected') throw archive.result.reason
+  makeExecutable(program)
+  makeCommand(staged, platform)
+  await assertRuns(join(staged, platform.command), entry, deps, signal)
+  const { sha256 } = archive
+  const record = { version, archive: platform.archive, sha256, verifiedBy: expected.by, size: statSync(program).size }
+  await publish(staged, entry, record)
+  return record
+}
+
+function fetchArchive(url: string, program: string, deps: InstallDeps, signal: AbortSignal): Promise<Download<void>> {
+  const { platform, staging } = deps
+  const extraction = {
+    format: platform.format,
+    member: platform.program,
+    target: program,
+    temporary: join(staging, platform.archive),
   }
-  const check = await checkCached(entry.command, version, edges, signal)
+  return fetchFile(
+    { url, maxBytes: MAX_ARCHIVE_BYTES, receive: (body) => extract(body, extraction, signal) },
+    deps,
+    signal,
+  )
+}
+
+/** Why the release has no usable checksum. */
+interface MissingChecksum {
+  readonly missing: 'file' | 'line'
+}
+
+/** Gets the checksum from the release's own checksums file. */
+async function fetchChecksum(
+  url: string,
+  archive: string,
+  deps: InstallDeps,
+  signal: AbortSignal,
+): Promise<ExpectedChecksum | MissingChecksum> {
+  const file = await fetchFile({ url, maxBytes: MAX_TEXT_BYTES, receive: text }, deps, signal)
+  if (file.kind === 'not-found') return { missing: 'file' }
+  if (file.result.status === 'rejected') throw file.result.reason
+  const sha256 = findChecksum(file.result.value, archive)
+  return sha256 === undefined ? { missing: 'line' } : { sha256, by: 'release-checksums' }
+}
+
+async function fetchFile<T>(request: DownloadRequest<T>, deps: InstallDeps, signal: AbortSignal): Promise<Download<T>> {
+  try {
+    return await download(request, deps, signal)
+  } catch (error) {
+    throw error instanceof NetworkError ? unreachable(error) : error
+  }
+}
+
+function noArchive(
+  version: string,
+  url: string,
+  { name }: Platform,
+  expected: ExpectedChecksum | MissingChecksum,
+): SetupError {
+  // A checksums file shows that the release exists.
+  const what =
+    'missing' in expected
+      ? expected.missing === 'line'
+        ? `Release ${version} of the Blaxel CLI has no archive for ${name}`
+        : `There is no release ${version} of the Blaxel CLI`
+      : `Release ${version} of the Blaxel CLI, or its archive for ${name}, does not exist`
+  return new MissingFileError(
+    `${what}: ${url} answered 404.`,
+    'Set the input version to one listed at https://github.com/blaxel-ai/toolkit/releases. A release that was tagged a minute ago may not have its files yet.',
+  )
+}
+
+function noChecksum(version: string, url: string, { archive }: Platform, { missing }: MissingChecksum): SetupError {
+  const why = missing === 'file' ? 'does not exist' : `does not list exactly one checksum for ${archive}`
+  return new MissingFileError(
+    `There is no checksum for bl ${version}: ${url} ${why}.`,
+    "setup-bl does not install what it can't verify. Set the input checksum to the archive's SHA-256, or use another version.",
+  )
+}
+
+/** For every user of a shared tool cache, whatever the umask. Some network file systems refuse it and allow execution anyway. */
+function makeExecutable(program: string): void {
+  try {
+    chmodSync(program, 0o755)
+  } catch {
+    // `bl version` shows whether it can be executed.
+  }
+}
+
+/** The archive contains `blaxel` only; users type `bl`. */
+function makeCommand(directory: string, { program, command }: Platform): void {
+  const [from, to] = [join(directory, program), join(directory, command)]
+  try {
+    // Windows runs a program by its extension, and links need a privilege there.
+    if (process.platform === 'win32') copyFileSync(from, to)
+    else symlinkSync(program, to)
+  } catch {
+    // Some network file systems have no symbolic links.
+    copyFileSync(from, to)
+  }
+}
+
+async function assertRuns(file: string, entry: CacheEntry, deps: InstallDeps, signal: AbortSignal): Promise<void> {
+  const { version, platform } = entry
+  const check = isProgram(file, platform)
+    ? await checkVersion(file, version, deps, signal)
+    : ({ kind: 'unusable', why: 'it is not a program' } as const)
   switch (check.kind) {
     case 'as-expected':
-      return true
-    case 'unusable':
-      edges.debug(`The cached bl ${version} is not usable (${check.why}): replacing it`)
-      return false
+      return
     case 'timed-out':
-      throw versionTimeout(version)
+      throw new SetupError(
+        `'bl version' of bl ${version} did not answer within 10 s.`,
+        'The runner is overloaded: run the job again.',
+      )
+    case 'unusable':
+      throw new SetupError(
+        `The downloaded bl ${version} does not run on this runner: ${check.why}.`,
+        'Nothing was installed. Check that the runner allows programs in its tool cache to run, or use another version.',
+      )
   }
-}
-
-/** By the `bl version` that runs already, where there is one. Only its good end counts: it has no private home. */
-async function checkCached(
-  file: string,
-  version: string,
-  edges: InstallEdges,
-  signal: AbortSignal,
-): Promise<VersionCheck> {
-  const { headStart } = edges
-  if (headStart?.file !== file) return checkVersion(file, version, edges, signal)
-  const check = judgeVersion(await unlessAborted(headStart.outcome, signal), version)
-  return check.kind === 'as-expected' ? check : checkVersion(file, version, edges, signal)
 }

@@ -1,48 +1,52 @@
 import { SetupError } from '../util/errors.ts'
 
-/** One row of the table of archives that a release of the CLI carries. */
+/** An operating system and architecture that a release of the CLI has an archive for. */
 export interface Platform {
   /** As it appears in messages, such as `linux-x64`. */
   readonly name: string
-  /** Node's name of the architecture; also the tool cache's. */
+  /** Node's name of the architecture, which is also the tool cache's. */
   readonly arch: string
   readonly archive: string
-  /** The program inside the archive. */
+  readonly format: 'tar.gz' | 'zip'
+  /** The program in the archive. */
   readonly program: 'blaxel' | 'blaxel.exe'
   /** What users type; it is made from `program`. */
   readonly command: 'bl' | 'bl.exe'
+  /** How an executable file starts, in hex. */
+  readonly magic: readonly string[]
 }
 
-const SYSTEMS: Readonly<
-  Record<string, { readonly name: string; readonly inArchive: string; readonly archs: readonly string[] }>
-> = {
-  linux: { name: 'linux', inArchive: 'Linux', archs: ['x64', 'arm64', 'ia32'] },
-  darwin: { name: 'macos', inArchive: 'Darwin', archs: ['x64', 'arm64'] },
-  win32: { name: 'windows', inArchive: 'Windows', archs: ['x64', 'arm64', 'ia32'] },
+const UNIX = { format: 'tar.gz', program: 'blaxel', command: 'bl' } as const
+const WINDOWS = { format: 'zip', program: 'blaxel.exe', command: 'bl.exe' } as const
+/** `#!`: a script names its interpreter. Anything else would be given to /bin/sh (execvp(3), ENOEXEC). */
+const SCRIPT = '2321'
+const LINUX = { ...UNIX, magic: ['7f454c46', SCRIPT] }
+/** Mach-O: 64-bit, 32-bit and universal. */
+const MACOS = { ...UNIX, magic: ['cffaedfe', 'cefaedfe', 'cafebabe', SCRIPT] }
+const MZ = { ...WINDOWS, magic: ['4d5a'] }
+
+/** By Node's `process.platform` and `process.arch`. The names of the archives are those of the CLI's .goreleaser.yaml. */
+const PLATFORMS: Readonly<Record<string, Platform>> = {
+  'linux x64': { name: 'linux-x64', arch: 'x64', archive: 'blaxel_Linux_x86_64.tar.gz', ...LINUX },
+  'linux arm64': { name: 'linux-arm64', arch: 'arm64', archive: 'blaxel_Linux_arm64.tar.gz', ...LINUX },
+  'linux ia32': { name: 'linux-ia32', arch: 'ia32', archive: 'blaxel_Linux_i386.tar.gz', ...LINUX },
+  'darwin x64': { name: 'macos-x64', arch: 'x64', archive: 'blaxel_Darwin_x86_64.tar.gz', ...MACOS },
+  'darwin arm64': { name: 'macos-arm64', arch: 'arm64', archive: 'blaxel_Darwin_arm64.tar.gz', ...MACOS },
+  'win32 x64': { name: 'windows-x64', arch: 'x64', archive: 'blaxel_Windows_x86_64.zip', ...MZ },
+  'win32 arm64': { name: 'windows-arm64', arch: 'arm64', archive: 'blaxel_Windows_arm64.zip', ...MZ },
+  'win32 ia32': { name: 'windows-ia32', arch: 'ia32', archive: 'blaxel_Windows_i386.zip', ...MZ },
 }
-const ARCH_IN_ARCHIVE: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'arm64', ia32: 'i386' }
 
 /**
- * The archive for an operating system and architecture, by Node's names of them. The names of the archives are those of
- * the CLI's .goreleaser.yaml.
- * @throws SetupError listing what exists, for anything else; there is no silent fall-back to another architecture
+ * The platform for Node's names of the operating system and architecture.
+ * @throws SetupError listing the supported ones, for anything else; there is no fallback to another architecture
  */
 export function platformFor(os: string, arch: string): Platform {
-  const system = Object.hasOwn(SYSTEMS, os) ? SYSTEMS[os] : undefined
-  const archInArchive = ARCH_IN_ARCHIVE[arch]
-  if (!system || archInArchive === undefined || !system.archs.includes(arch)) {
-    const existing = Object.values(SYSTEMS).flatMap(({ name, archs }) => archs.map((known) => `${name}-${known}`))
-    throw new SetupError(
-      `There is no Blaxel CLI for ${system?.name ?? os}-${arch}.`,
-      `Use a runner of one of these kinds: ${existing.join(', ')}.`,
-    )
-  }
-  const windows = os === 'win32'
-  return {
-    name: `${system.name}-${arch}`,
-    arch,
-    archive: `blaxel_${system.inArchive}_${archInArchive}.${windows ? 'zip' : 'tar.gz'}`,
-    program: windows ? 'blaxel.exe' : 'blaxel',
-    command: windows ? 'bl.exe' : 'bl',
-  }
+  const platform = Object.hasOwn(PLATFORMS, `${os} ${arch}`) ? PLATFORMS[`${os} ${arch}`] : undefined
+  if (platform) return platform
+  const supported = Object.values(PLATFORMS).map(({ name }) => name)
+  throw new SetupError(
+    `There is no Blaxel CLI for ${os}-${arch}.`,
+    `Use one of these runners: ${supported.join(', ')}.`,
+  )
 }

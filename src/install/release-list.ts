@@ -1,6 +1,8 @@
 import { SetupError } from '../util/errors.ts'
-import { judgeRequest, NetworkError, RetryableStatus, type Http, type HttpAnswer } from '../util/http.ts'
-import type { Verdict } from '../util/retry.ts'
+import { decideRetry, NetworkError, RetryableStatus, type Http, type HttpResponse } from '../util/http.ts'
+import { excerpt } from '../util/redact.ts'
+import type { RetryDecision } from '../util/retry.ts'
+import { RELEASE_MAX_JITTER_MS } from './download.ts'
 import { exactVersion } from './version.ts'
 
 /** A release as GitHub's REST API lists it. */
@@ -12,117 +14,135 @@ export interface ListedRelease {
 
 const API = 'https://api.github.com/repos/blaxel-ai/toolkit/releases'
 const PER_PAGE = 100
-/** More pages than this are a server that does not end. */
-const MOST_PAGES = 50
-/** A release's assets take about 20 kB of JSON. */
-const LARGEST_PAGE = 10_000_000
+/** A server with more pages than this never ends. */
+const MAX_PAGES = 50
+/** The assets of a release take about 20 kB of JSON. */
+const MAX_PAGE_BYTES = 10_000_000
 const DEADLINE_MS = 120_000
+const EXACT_INSTEAD = "set the input version to an exact version such as '0.1.108'."
 
 /**
  * Every published release, from the REST API: 60 requests an hour and address without a token, 1,000 an hour and
- * repository with GITHUB_TOKEN (docs.github.com, "Rate limits for the REST API").
- * @throws SetupError where the quota is used up, saying when it is filled again
+ * repository with GITHUB_TOKEN (docs.github.com, "Rate limits for the REST API"). If the API forbids the request with
+ * the token, as an organization with a list of allowed addresses does, it is sent without one.
+ * @throws SetupError with GitHub's reason
  */
 export async function listReleases(
   http: Http,
   token: string | undefined,
   signal: AbortSignal,
 ): Promise<ListedRelease[]> {
+  const deadline = Date.now() + DEADLINE_MS
   const releases: ListedRelease[] = []
-  for (let page = 1; page <= MOST_PAGES; page += 1) {
-    const answer = await askForPage(page, http, token, signal)
-    const listed = parsePage(answer)
-    releases.push(...listed.releases)
-    if (listed.count < PER_PAGE) return releases
+  let auth = token
+  for (let page = 1; page <= MAX_PAGES; page += 1) {
+    let response = await requestPage(page, http, auth, deadline, signal)
+    if (auth !== undefined && response.status === 403 && !isQuotaExceeded(response)) {
+      const forbidden = response
+      auth = undefined
+      response = await requestPage(page, http, auth, deadline, signal)
+      if (response.status !== 200) throw rejected(forbidden)
+    }
+    const list = parsePage(response)
+    releases.push(...list.flatMap((release) => parseRelease(release) ?? []))
+    if (list.length < PER_PAGE) break
   }
   return releases
 }
 
-async function askForPage(
+async function requestPage(
   page: number,
   http: Http,
   token: string | undefined,
+  deadline: number,
   signal: AbortSignal,
-): Promise<HttpAnswer> {
+): Promise<HttpResponse> {
   const headers = {
     accept: 'application/vnd.github+json',
     'x-github-api-version': '2022-11-28',
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
   }
-  const patience = {
-    timeoutMs: 30_000,
-    busySpreadMs: 10_000,
-    endsAt: Date.now() + DEADLINE_MS,
-    judge,
-    largest: LARGEST_PAGE,
-  }
+  const options = { timeoutMs: 30_000, maxJitterMs: RELEASE_MAX_JITTER_MS, deadline, decide, maxBytes: MAX_PAGE_BYTES }
   try {
-    return await http.ask({ method: 'GET', url: `${API}?per_page=${PER_PAGE}&page=${page}`, headers }, patience, signal)
+    return await http.send({ method: 'GET', url: `${API}?per_page=${PER_PAGE}&page=${page}`, headers }, options, signal)
   } catch (error) {
     if (!(error instanceof NetworkError)) throw error
     throw new SetupError(
       error.message,
-      "A range, or a latest release that can't be used, needs api.github.com: let the runner reach it, or set an exact version.",
+      `A range, or a latest release that can't be used, needs api.github.com: let the runner reach it, or ${EXACT_INSTEAD}`,
       { cause: error },
     )
   }
 }
 
-/** A quota that is used up does not come back while we wait. */
-function judge(error: unknown): Verdict {
-  return error instanceof RetryableStatus && isQuotaUsedUp(error.answer) ? { kind: 'final' } : judgeRequest(error)
+/** A quota that is used up doesn't come back while we wait. */
+function decide(error: unknown): RetryDecision {
+  return error instanceof RetryableStatus && isQuotaExceeded(error.response) ? { kind: 'fail' } : decideRetry(error)
 }
 
-function isQuotaUsedUp({ status, headers }: Pick<HttpAnswer, 'status' | 'headers'>): boolean {
+function isQuotaExceeded({ status, headers }: HttpResponse): boolean {
   return (status === 403 || status === 429) && headers['x-ratelimit-remaining'] === '0'
 }
 
-function parsePage(answer: HttpAnswer): { readonly releases: ListedRelease[]; readonly count: number } {
-  if (isQuotaUsedUp(answer)) throw quotaUsedUp(answer)
-  if (answer.status === 401) {
-    throw new SetupError(
-      'api.github.com does not accept the input github-token (401).',
-      'Leave the input out, or give a token of github.com.',
-    )
-  }
-  const list = answer.status === 200 ? parseArray(answer.text) : undefined
-  if (!list) {
-    throw new SetupError(
-      `api.github.com gave an unexpected answer to the list of releases (${answer.status}).`,
-      "Run the job again, or set the input version to an exact version such as '0.1.108'.",
-    )
-  }
-  return { releases: list.flatMap((release) => listed(release) ?? []), count: list.length }
+function parsePage(response: HttpResponse): unknown[] {
+  if (isQuotaExceeded(response)) throw quotaExceeded(response)
+  const list = response.status === 200 ? parseJson(response.text) : undefined
+  if (Array.isArray(list)) return list
+  throw rejected(response)
 }
 
-function quotaUsedUp({ status, headers }: HttpAnswer): SetupError {
-  const reset = Number(headers['x-ratelimit-reset'])
-  const when =
-    Number.isFinite(reset) && reset > 0 ? ` It is filled again at ${new Date(reset * 1000).toISOString()}.` : ''
+function rejected(response: HttpResponse): SetupError {
+  const { status } = response
+  const message = field(parseJson(response.text), 'message')
+  const reason = typeof message === 'string' ? `${status}: ${excerpt(message)}` : String(status)
+  if (status === 401) {
+    return new SetupError(
+      `api.github.com does not accept the input github-token (${reason}).`,
+      'Remove the input, or use a token of github.com.',
+    )
+  }
+  if (status === 403 || status === 429) {
+    return new SetupError(
+      `api.github.com rejected the request for the list of releases (${reason}).`,
+      `Run the job again later, or ${EXACT_INSTEAD}`,
+    )
+  }
   return new SetupError(
-    `The quota of api.github.com for this address or token is used up (${status}).${when}`,
-    "Set the input version to an exact version, which asks no API, or give a token in github-token: '${{ github.token }}'.",
+    `api.github.com gave an unexpected response to the request for the list of releases (${reason}).`,
+    `Run the job again, or ${EXACT_INSTEAD}`,
   )
 }
 
-function parseArray(text: string): unknown[] | undefined {
+function quotaExceeded({ status, headers }: HttpResponse): SetupError {
+  const reset = Number(headers['x-ratelimit-reset'])
+  const when = Number.isFinite(reset) && reset > 0 ? ` It resets at ${new Date(reset * 1000).toISOString()}.` : ''
+  return new SetupError(
+    `The rate limit of api.github.com for this address or token is exceeded (${status}).${when}`,
+    "Set the input version to an exact version, which asks no API, or set github-token: '${{ github.token }}'.",
+  )
+}
+
+function parseRelease(release: unknown): ListedRelease | undefined {
+  const tag = field(release, 'tag_name')
+  const version = typeof tag === 'string' && tag.startsWith('v') ? exactVersion(tag) : undefined
+  if (version === undefined || field(release, 'draft') === true) return undefined
+  const assets = field(release, 'assets')
+  const names = Array.isArray(assets) ? assets.map((asset) => field(asset, 'name')) : []
+  return {
+    version,
+    isPrerelease: field(release, 'prerelease') === true,
+    files: names.filter((name) => typeof name === 'string'),
+  }
+}
+
+function parseJson(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(text)
-    return Array.isArray(value) ? value : undefined
+    return JSON.parse(text)
   } catch {
     return undefined
   }
 }
 
-function listed(release: unknown): ListedRelease | undefined {
-  if (typeof release !== 'object' || release === null) return undefined
-  const { tag_name: tag, draft, prerelease, assets } = release as Record<string, unknown>
-  const version = typeof tag === 'string' && tag.startsWith('v') ? exactVersion(tag) : undefined
-  if (version === undefined || draft === true) return undefined
-  return { version, isPrerelease: prerelease === true, files: Array.isArray(assets) ? assets.flatMap(nameOf) : [] }
-}
-
-function nameOf(asset: unknown): string[] {
-  const name = typeof asset === 'object' && asset !== null && 'name' in asset ? asset.name : undefined
-  return typeof name === 'string' ? [name] : []
+function field(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined
 }

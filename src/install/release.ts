@@ -1,39 +1,43 @@
 import { SetupError } from '../util/errors.ts'
-import { NetworkError, type Http, type HttpAnswer } from '../util/http.ts'
+import { NetworkError, type Http, type HttpResponse } from '../util/http.ts'
 import { excerpt } from '../util/redact.ts'
+import { RELEASE_MAX_JITTER_MS } from './download.ts'
 import { listReleases, type ListedRelease } from './release-list.ts'
-import { isSupported, looksLikePrerelease, versionInLocation, type VersionWish } from './version.ts'
+import {
+  isSupported,
+  looksLikePrerelease,
+  versionInLocation,
+  versionsBefore,
+  versionsInRange,
+  type VersionSpec,
+} from './version.ts'
 
 /** Where releases come from. */
 export type ReleaseSource =
-  /** `token` is for api.github.com alone, and only the token of a server at github.com. */
+  /** `token` is for api.github.com only, and only the token of a server at github.com. */
   | { readonly kind: 'github'; readonly token: string | undefined }
-  /** A server that answers in the place of the repository's pages; nothing else is asked then. */
+  /** A server with a copy of the repository's release pages; github.com is not asked then. */
   | { readonly kind: 'mirror'; readonly url: string }
 
-/** An exact version, and what the person should know of how it was chosen. */
-export interface Resolution {
+/** An exact version, and what the user should know about how it was chosen. */
+export interface Release {
   readonly version: string
   readonly warning?: string
 }
 
-/** A release lacks its archive or the sum of it, as every release does in its first minutes. */
-export class MissingFile extends SetupError {}
-
-export interface ReleaseEdges {
+export interface ReleaseDeps {
   readonly http: Http
   readonly source: ReleaseSource
-  /** Name of the archive for this runner: a release without it is none for us. */
+  /** Name of the archive for this runner: releases without it are not considered. */
   readonly archive: string
 }
 
 const REPOSITORY = 'https://github.com/blaxel-ai/toolkit'
 const REQUEST_TIMEOUT_MS = 15_000
-/** A release draws many jobs at once; where its server turns them away, a wide spread keeps them from coming back together. */
-export const RELEASE_BUSY_SPREAD_MS = 10_000
 const DEADLINE_MS = 120_000
+const EXACT = "set the input version to an exact version such as '0.1.108'."
 
-/** The addresses of a release's parts. Nothing but these is appended to a mirror's address. */
+/** The URLs of a release. Nothing but these paths is appended to a mirror's URL. */
 export function releaseUrls(source: ReleaseSource) {
   const base = source.kind === 'mirror' ? source.url : REPOSITORY
   return {
@@ -44,119 +48,104 @@ export function releaseUrls(source: ReleaseSource) {
 }
 
 /**
- * The exact version that a wish means. An exact wish costs no request; `latest` costs one, to the redirect of
- * `/releases/latest`, which has no quota as the REST API has. Ranges, and a latest release that is a prerelease, need
- * the REST API.
- * @throws SetupError where no usable release is found
+ * Resolves a version spec. An exact version needs no request; `latest` needs one, to the redirect of
+ * `/releases/latest`, which has no quota. Ranges, and a latest release that is a prerelease, need the REST API.
+ * @throws SetupError if there is no such release
  */
-export async function resolveVersion(wish: VersionWish, edges: ReleaseEdges, signal: AbortSignal): Promise<Resolution> {
-  switch (wish.kind) {
+export async function resolveVersion(spec: VersionSpec, deps: ReleaseDeps, signal: AbortSignal): Promise<Release> {
+  switch (spec.kind) {
     case 'exact':
-      return { version: wish.version }
+      return { version: spec.version }
     case 'latest':
-      return latestVersion(edges, signal)
+      return latestRelease(deps, signal)
     case 'range':
-      return newestInRange(wish.range, edges, signal)
+      return newestInRange(spec.range, deps, signal)
   }
 }
 
-async function latestVersion(edges: ReleaseEdges, signal: AbortSignal): Promise<Resolution> {
-  const { latest } = releaseUrls(edges.source)
-  const answer = await askServer(latest, edges, signal)
-  const version = versionInLocation(answer.headers.location)
+async function latestRelease(deps: ReleaseDeps, signal: AbortSignal): Promise<Release> {
+  const { latest } = releaseUrls(deps.source)
+  const { status, headers } = await request(latest, deps, signal)
+  const version = versionInLocation(headers.location)
   if (version === undefined) {
     throw new SetupError(
-      `${latest} does not lead to a release (it answered ${answer.status}).`,
-      edges.source.kind === 'mirror'
-        ? "Let the mirror redirect it to .../releases/tag/vX.Y.Z, or set the input version to an exact version such as '0.1.108'."
-        : "Run the job again, or set the input version to an exact version such as '0.1.108'.",
+      `${latest} does not redirect to a release (it answered ${status}).`,
+      deps.source.kind === 'mirror'
+        ? `Make the mirror redirect it to .../releases/tag/vX.Y.Z, or ${EXACT}`
+        : `Run the job again, or ${EXACT}`,
     )
   }
   if (!looksLikePrerelease(version)) return { version }
-  return releaseBefore(version, `${version}, which looks like a prerelease and is never taken unasked`, edges, signal)
+  return stableReleaseBefore(version, `The latest release, ${version}, looks like a prerelease`, deps, signal)
 }
 
 /**
- * The newest good release before one that can't be used, with a warning that says so.
- * @param why what the latest release is, as the end of a sentence that begins "The latest release is"
- * @throws SetupError where there is none, or a mirror is used, which knows no list of releases
+ * The newest stable release before one that can't be used, with a warning that says so.
+ * @param reason why it can't be used, as a sentence without its full stop
+ * @throws SetupError if there is none, or a mirror is used, which has no list of releases
  */
-export async function releaseBefore(
+export async function stableReleaseBefore(
   version: string,
-  why: string,
-  edges: ReleaseEdges,
+  reason: string,
+  deps: ReleaseDeps,
   signal: AbortSignal,
-): Promise<Resolution> {
-  const releases = edges.source.kind === 'mirror' ? [] : await listReleases(edges.http, edges.source.token, signal)
-  const good = usable(releases, edges.archive).filter(
-    (candidate) => !candidate.isPrerelease && !looksLikePrerelease(candidate.version),
+): Promise<Release> {
+  const releases = deps.source.kind === 'mirror' ? [] : await listReleases(deps.http, deps.source.token, signal)
+  const stable = withArchive(releases, deps).filter(
+    (release) => !release.isPrerelease && !looksLikePrerelease(release.version),
   )
-  const { before } = await import('./version-range.ts')
-  const [older] = before(
-    good.map((candidate) => candidate.version),
-    version,
-  )
-  if (older === undefined) {
-    throw new SetupError(
-      `The latest release is ${why}.`,
-      `Set the input version to an exact version; '${version}' takes this one.`,
-    )
+  const [previous] = versionsBefore(versionsOf(stable), version)
+  if (previous !== undefined) {
+    return { version: previous, warning: `${reason}; using ${previous}, the previous stable release.` }
   }
-  return {
-    version: older,
-    warning: `The latest release is ${why}: ${older}, the newest good one before it, was taken.`,
-  }
+  throw new SetupError(`${reason}.`, `Set the input version to an exact version; '${version}' installs this one.`)
 }
 
-async function newestInRange(range: string, edges: ReleaseEdges, signal: AbortSignal): Promise<Resolution> {
-  if (edges.source.kind === 'mirror') {
+async function newestInRange(range: string, deps: ReleaseDeps, signal: AbortSignal): Promise<Release> {
+  if (deps.source.kind === 'mirror') {
     throw new SetupError(
-      `The input version is the range '${excerpt(range)}', which a mirror can't answer: it has no list of releases.`,
-      "Set an exact version such as '0.1.108', or leave mirror-url out.",
+      `The input version is the range '${excerpt(range)}', but a mirror has no list of releases.`,
+      "Set an exact version such as '0.1.108', or remove mirror-url.",
     )
   }
-  const releases = await listReleases(edges.http, edges.source.token, signal)
-  const { matching } = await import('./version-range.ts')
-  const stable = (candidate: ListedRelease) => !candidate.isPrerelease || looksLikePrerelease(candidate.version)
-  const versionsOf = (candidates: readonly ListedRelease[]) =>
-    matching(
-      candidates.filter(stable).map(({ version }) => version),
-      range,
-    )
-  const [newest] = versionsOf(releases)
-  const [version] = versionsOf(usable(releases, edges.archive))
+  const releases = await listReleases(deps.http, deps.source.token, signal)
+  // Tags that look like prereleases are left to the range, which matches them only if it names one.
+  const candidates = releases.filter(({ isPrerelease, version }) => !isPrerelease || looksLikePrerelease(version))
+  const [newest = ''] = versionsInRange(versionsOf(candidates), range)
+  const [version] = versionsInRange(versionsOf(withArchive(candidates, deps)), range)
   if (version === undefined) {
     throw new SetupError(
       `No release of the Blaxel CLI for this runner matches the range '${excerpt(range)}'.`,
-      'Compare it with https://github.com/blaxel-ai/toolkit/releases.',
+      'See https://github.com/blaxel-ai/toolkit/releases for the versions that exist.',
     )
   }
   if (version === newest) return { version }
-  return {
-    version,
-    warning: `${newest ?? ''} matches '${excerpt(range)}' but has no ${edges.archive} yet: ${version} was taken.`,
-  }
+  const warning = `${newest} matches '${excerpt(range)}' but has no ${deps.archive} yet; using ${version}.`
+  return { version, warning }
 }
 
-function usable(releases: readonly ListedRelease[], archive: string): ListedRelease[] {
-  return releases.filter((release) => isSupported(release.version) && release.files.includes(archive))
+function withArchive(releases: readonly ListedRelease[], { archive }: ReleaseDeps): ListedRelease[] {
+  return releases.filter(({ version, files }) => isSupported(version) && files.includes(archive))
 }
 
-/** A short answer of the releases' server, whatever its status. @throws SetupError where none comes */
-async function askServer(url: string, { http }: ReleaseEdges, signal: AbortSignal): Promise<HttpAnswer> {
-  const patience = {
+function versionsOf(releases: readonly ListedRelease[]): string[] {
+  return releases.map(({ version }) => version)
+}
+
+async function request(url: string, { http }: ReleaseDeps, signal: AbortSignal): Promise<HttpResponse> {
+  const options = {
     timeoutMs: REQUEST_TIMEOUT_MS,
-    busySpreadMs: RELEASE_BUSY_SPREAD_MS,
-    endsAt: Date.now() + DEADLINE_MS,
+    maxJitterMs: RELEASE_MAX_JITTER_MS,
+    deadline: Date.now() + DEADLINE_MS,
   }
   try {
-    return await http.ask({ method: 'GET', url }, patience, signal)
+    return await http.send({ method: 'GET', url }, options, signal)
   } catch (error) {
     throw error instanceof NetworkError ? unreachable(error) : error
   }
 }
 
-/** What to do where a server of releases can't be reached. */
+/** The error if a server of releases can't be reached. */
 export function unreachable(error: NetworkError): SetupError {
   const remedy =
     error.fault === 'proxy' || error.fault === 'certificate'

@@ -1,81 +1,115 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import type { ExpectedChecksum, VerifiedBy } from './checksum.ts'
+import { find } from '@actions/tool-cache'
+import { createHash, randomUUID } from 'node:crypto'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { codeOf } from '../util/errors.ts'
+import { discard, isDirectory, makeDirectories, moveDirectory, remove, renamePatiently, writeFile } from '../util/fs.ts'
+import type { VerifiedBy } from './checksum.ts'
 import type { Platform } from './platform.ts'
 
-/** What stands beside a cached program: which archive it came from and who vouched for it. */
+/** What is stored beside a cached program: the archive that it came from, and how that was verified. */
 export interface CacheRecord {
   readonly version: string
   readonly archive: string
   readonly sha256: string
   readonly verifiedBy: VerifiedBy
+  /** Size of the program in bytes. Records of older versions don't have it. */
+  readonly size?: number
 }
 
-/** One place in the tool cache, in the layout that @actions/tool-cache's `find('bl', version, arch)` reads. */
+/** A place in the tool cache, in @actions/tool-cache's layout. */
 export interface CacheEntry {
-  /** `<tool cache>/bl/<version>/<arch>` */
+  readonly tool: string
+  readonly version: string
+  readonly platform: Platform
+  /** `<tool cache>/<tool>/<version>/<arch>` */
   readonly directory: string
-  /** An empty file beside the directory says that it is whole. */
-  readonly marker: string
-  readonly program: string
+  /** Path of the `bl` executable. */
   readonly command: string
 }
 
-const TOOL = 'bl'
-/** Name of the record in an entry's directory. */
-export const RECORD = 'setup-bl.json'
+export type Lookup =
+  | { readonly kind: 'hit'; readonly record: CacheRecord }
+  /** `why` is the end of a sentence that starts with "The cached bl". */
+  | { readonly kind: 'unusable'; readonly why: string }
+  | { readonly kind: 'missing' }
 
-/** @param mirror address of the mirror that the archives come from: what it says of itself is not what GitHub has */
+const RECORD = 'setup-bl.json'
+/** How a file is called that was moved away while its program was running. */
+const OLD = '.old'
+
+/** @param mirror base URL of the mirror that the archives come from: its archives needn't be those of github.com */
 export function cacheEntry(
   toolCache: string,
   version: string,
   platform: Platform,
   mirror: string | undefined,
 ): CacheEntry {
-  const directory = join(toolCache, toolName(mirror), version, platform.arch)
-  return {
-    directory,
-    marker: `${directory}.complete`,
-    program: join(directory, platform.program),
-    command: join(directory, platform.command),
+  const tool =
+    mirror === undefined ? 'bl' : `bl-mirror-${createHash('sha256').update(mirror).digest('hex').slice(0, 12)}`
+  const directory = join(toolCache, tool, version, platform.arch)
+  return { tool, version, platform, directory, command: join(directory, platform.command) }
+}
+
+/** Path of a staging directory: inside the tool cache, so that publishing is a rename on one file system. */
+export function stagingDirectory(toolCache: string, name: string): string {
+  return join(toolCache, 'bl', name)
+}
+
+/**
+ * Looks an entry up. Its program is not run: it must be an executable of the recorded size, from the wanted archive.
+ * @param pinned SHA-256 of the archive, if it is known without asking the release
+ */
+export function lookUp(entry: CacheEntry, pinned: string | undefined): Lookup {
+  if (find(entry.tool, entry.version, entry.platform.arch) === '') return { kind: 'missing' }
+  const record = readRecord(entry)
+  if (!record) return { kind: 'unusable', why: 'has no valid record' }
+  const { version, archive, sha256 } = record
+  if (version !== entry.version || archive !== entry.platform.archive) {
+    return { kind: 'unusable', why: 'is another version or for another platform' }
+  }
+  if (pinned !== undefined && sha256 !== pinned)
+    return { kind: 'unusable', why: 'came from an archive with another checksum' }
+  if (!isIntact(entry, record)) return { kind: 'unusable', why: 'is damaged' }
+  return { kind: 'hit', record }
+}
+
+/** Whether `bl` leads to an executable file of the recorded size that starts as a program does. */
+function isIntact({ command, platform }: CacheEntry, { size }: CacheRecord): boolean {
+  try {
+    const stats = statSync(command)
+    accessSync(command, constants.X_OK)
+    return (size === undefined ? stats.size > 0 : stats.size === size) && isProgram(command, platform)
+  } catch {
+    return false
   }
 }
 
-function toolName(mirror: string | undefined): string {
-  if (mirror === undefined) return TOOL
-  // Not imported: it takes as long to load as all that a head start needs, and only a mirror needs it.
-  const { createHash } = process.getBuiltinModule('node:crypto')
-  return `${TOOL}-mirror-${createHash('sha256').update(mirror).digest('hex').slice(0, 12)}`
-}
-
-/** A staging directory's path: inside the tool cache, so that publishing is a rename on one file system. */
-export function stagingDirectory(toolCache: string, name: string): string {
-  return join(toolCache, TOOL, name)
-}
-
-/** The record of a whole entry; undefined where there is none, or one that this action did not write. */
-export function readRecord(entry: CacheEntry): CacheRecord | undefined {
-  return existsSync(entry.marker) ? parseRecord(entry) : undefined
-}
-
-/** Whether an entry came from the archive that is wanted. @param pinned the sum that decides, where one is known */
-export function isFromArchive(
-  record: CacheRecord,
-  version: string,
-  { archive }: Platform,
-  pinned: ExpectedChecksum | undefined,
-): boolean {
-  return (
-    record.version === version &&
-    record.archive === archive &&
-    (pinned === undefined || record.sha256 === pinned.sha256)
-  )
-}
-
-/** The record in an entry's directory, whether the entry is whole or not. */
-export function parseRecord(entry: CacheEntry): CacheRecord | undefined {
+/** Whether a file starts as an executable of this platform does. */
+export function isProgram(path: string, { magic }: Platform): boolean {
+  const file = openSync(path, 'r')
   try {
-    const value: unknown = JSON.parse(readFileSync(join(entry.directory, RECORD), 'utf8'))
+    const buffer = Buffer.alloc(4)
+    const start = buffer.toString('hex', 0, readSync(file, buffer))
+    return magic.some((each) => start.startsWith(each))
+  } finally {
+    closeSync(file)
+  }
+}
+
+function readRecord({ directory }: CacheEntry): CacheRecord | undefined {
+  try {
+    const value: unknown = JSON.parse(readFileSync(join(directory, RECORD), 'utf8'))
     return isRecord(value) ? value : undefined
   } catch {
     return undefined
@@ -84,11 +118,73 @@ export function parseRecord(entry: CacheEntry): CacheRecord | undefined {
 
 function isRecord(value: unknown): value is CacheRecord {
   if (typeof value !== 'object' || value === null) return false
-  const { version, archive, sha256, verifiedBy } = value as Record<string, unknown>
+  const { version, archive, sha256, verifiedBy, size } = value as Record<string, unknown>
   return (
     typeof version === 'string' &&
     typeof archive === 'string' &&
     typeof sha256 === 'string' &&
-    (verifiedBy === 'checksum-input' || verifiedBy === 'known-checksums' || verifiedBy === 'release-checksums')
+    (verifiedBy === 'checksum-input' || verifiedBy === 'known-checksums' || verifiedBy === 'release-checksums') &&
+    (size === undefined || typeof size === 'number')
   )
+}
+
+/**
+ * Moves a complete directory to its place in the tool cache, `.complete` last. An intact entry from the same archive,
+ * which another job has just published, stays. Anything else is replaced file by file, so that a job that is using it
+ * never finds it gone.
+ * @throws an error of the operating system that names the path
+ */
+export async function publish(staged: string, entry: CacheEntry, record: CacheRecord): Promise<void> {
+  writeFile(join(staged, RECORD), `${JSON.stringify(record)}\n`)
+  makeDirectories(dirname(entry.directory))
+  if (!isDirectory(entry.directory)) removeFile(entry.directory)
+  const isMoved = await moveDirectory(staged, entry.directory)
+  if (!isMoved && lookUp(entry, record.sha256).kind !== 'hit') await replaceFiles(staged, entry)
+  writeFile(marker(entry.directory), '')
+}
+
+/** Makes the next job download the program again. @param directory of the entry */
+export async function dropEntry(directory: string): Promise<void> {
+  await discard(marker(directory))
+}
+
+/** Deletes programs that could not be deleted when they were replaced, because they were running (on Windows). */
+export async function removeReplacedPrograms({ directory }: CacheEntry): Promise<void> {
+  for (const name of readdirSync(directory)) {
+    if (name.endsWith(OLD)) await discard(join(directory, name))
+  }
+}
+
+function marker(directory: string): string {
+  return `${directory}.complete`
+}
+
+/** A file, or a link to nowhere. Not with `rm`, which would empty a directory that another job has just put there. */
+function removeFile(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error
+  }
+}
+
+async function replaceFiles(staged: string, entry: CacheEntry): Promise<void> {
+  // Without its record the entry is not a hit while its files change.
+  await remove(join(entry.directory, RECORD))
+  for (const name of [entry.platform.program, entry.platform.command, RECORD]) {
+    await replaceFile(join(staged, name), join(entry.directory, name))
+  }
+}
+
+async function replaceFile(from: string, to: string): Promise<void> {
+  try {
+    await renamePatiently(from, to)
+  } catch (error) {
+    if (!['EISDIR', 'EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))) throw error
+    // A directory, or a running program on Windows, can be moved away but not be replaced.
+    const aside = `${to}.${randomUUID()}${OLD}`
+    await renamePatiently(to, aside)
+    await renamePatiently(from, to)
+    await discard(aside)
+  }
 }

@@ -1,56 +1,58 @@
+import { lt, rsort, satisfies, valid, validRange } from 'semver'
 import { SetupError } from '../util/errors.ts'
+import { excerpt } from '../util/redact.ts'
 
-export type VersionWish =
+export type VersionSpec =
   | { readonly kind: 'latest' }
   | { readonly kind: 'exact'; readonly version: string }
-  /** Anything else: whether it is a range is for version-range.ts to say, since what reads ranges takes long to load. */
   | { readonly kind: 'range'; readonly range: string }
 
 /** The first release whose `bl` knows `--skip-version-warning`; without it every call asks api.github.com, without a time-out. */
 const OLDEST = '0.1.18'
-/** The first release whose `bl login` fails where the API answers 403. */
+/** The first release whose `bl login` fails if the API answers 403. */
 const FIRST_STRICT = '0.1.95'
-
-const NUMBER = '(?:0|[1-9]\\d{0,8})'
-const IDENTIFIER = '(?:0|[1-9]\\d*|\\d*[A-Za-z-][0-9A-Za-z-]*)'
-/** The grammar of semver.org (version 2.0.0) without build metadata, which no tag of the CLI has. */
-const EXACT = new RegExp(`^${NUMBER}\\.${NUMBER}\\.${NUMBER}(?:-${IDENTIFIER}(?:\\.${IDENTIFIER})*)?$`)
-const LONGEST = 64
+const MAX_LENGTH = 64
 
 /**
  * Reads the input `version`: empty or `latest`, an exact version with or without `v`, or a range in npm's notation.
- * @throws SetupError for exact versions before 0.1.18
+ * @throws SetupError for anything else, and for exact versions before 0.1.18
  */
-export function parseVersionWish(input: string): VersionWish {
+export function parseVersionSpec(input: string): VersionSpec {
   if (input === '' || input === 'latest') return { kind: 'latest' }
   const version = exactVersion(input)
-  if (version === undefined) return { kind: 'range', range: input }
-  if (!isSupported(version)) throw tooOld(`The input version is '${version}'`)
-  return { kind: 'exact', version }
+  if (version !== undefined) {
+    if (!isSupported(version)) throw tooOld(`The input version is '${version}'`)
+    return { kind: 'exact', version }
+  }
+  if (validRange(input) !== null) return { kind: 'range', range: input }
+  throw new SetupError(
+    `The input version is '${excerpt(input)}', which is not a version of the Blaxel CLI.`,
+    "Use an exact version such as '0.1.108', a range such as '^0.1.90', or 'latest'.",
+  )
 }
 
-/** What is wrong with a version before 0.1.18. @param what names it, as the beginning of a sentence */
-export function tooOld(what: string): SetupError {
+/** The error for a version before 0.1.18. @param subject names it, as the beginning of a sentence */
+export function tooOld(subject: string): SetupError {
   return new SetupError(
-    `${what}, but versions before ${OLDEST} can't run unattended.`,
-    `Use ${OLDEST} or newer: older ones have no --skip-version-warning and wait for api.github.com without end.`,
+    `${subject}, but versions before ${OLDEST} can't run unattended.`,
+    `Use ${OLDEST} or newer: older ones have no --skip-version-warning and wait for api.github.com without a time-out.`,
   )
 }
 
 /** Whether a version can run unattended. */
 export function isSupported(version: string): boolean {
-  return !isBefore(version, OLDEST)
+  return !lt(version, OLDEST)
 }
 
-/** Whether a version's `bl` reports success where the API has refused the login. */
-export function believesRefusals(version: string): boolean {
-  return isBefore(version, FIRST_STRICT)
+/** Whether a version's `bl login` exits 0 even if the API rejects the login. */
+export function ignoresLoginErrors(version: string): boolean {
+  return lt(version, FIRST_STRICT)
 }
 
-/** An exact version, with or without `v`, as it is without; undefined for anything else. */
+/** An exact version, with or without `v`, as it is without; undefined for anything else, build metadata included. */
 export function exactVersion(text: string): string | undefined {
-  const bare = text.startsWith('v') ? text.slice(1) : text
-  return bare.length <= LONGEST && EXACT.test(bare) ? bare : undefined
+  const version = text.startsWith('v') ? text.slice(1) : text
+  return version.length <= MAX_LENGTH && valid(version) === version ? version : undefined
 }
 
 /**
@@ -61,20 +63,18 @@ export function looksLikePrerelease(version: string): boolean {
   return version.includes('-')
 }
 
-/** The version that the `Location` of `/releases/latest` names, or undefined where it names none. */
+/** The version in the `Location` of `/releases/latest`; undefined if it has none. */
 export function versionInLocation(location: string | undefined): string | undefined {
   const tag = /\/releases\/tag\/v([^/?#]+)$/.exec(location ?? '')?.[1]
   return tag === undefined ? undefined : exactVersion(tag)
 }
 
-/** Whether an exact version comes before a release; its prereleases do. */
-function isBefore(version: string, release: string): boolean {
-  const [numbers = ''] = version.split('-')
-  const ours = numbers.split('.').map(Number)
-  const theirs = release.split('.').map(Number)
-  for (const [index, number] of theirs.entries()) {
-    const difference = (ours[index] ?? 0) - number
-    if (difference !== 0) return difference < 0
-  }
-  return looksLikePrerelease(version)
+/** The versions in a range, newest first; prereleases only if the range names one. */
+export function versionsInRange(versions: readonly string[], range: string): string[] {
+  return rsort(versions.filter((version) => satisfies(version, range)))
+}
+
+/** The versions before one, newest first. */
+export function versionsBefore(versions: readonly string[], version: string): string[] {
+  return rsort(versions.filter((candidate) => lt(candidate, version)))
 }

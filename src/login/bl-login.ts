@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, homeVariables, inPrivateHome, QUIET, type BlEdges } from '../blaxel/cli.ts'
+import { describe, homeVariables, inPrivateHome, QUIET, type CliDeps } from '../blaxel/cli.ts'
 import { SetupError } from '../util/errors.ts'
 import type { Outcome } from '../util/process.ts'
-import type { LoginEntry } from './config-text.ts'
+import { findLogin, type LoginEntry } from './config-text.ts'
 
 export interface LoginRequest {
   readonly workspace: string
@@ -12,6 +12,9 @@ export interface LoginRequest {
   readonly apiUrl: string
   readonly environment: string | undefined
 }
+
+/** The program can't be started, or crashes. */
+export class UnusableProgramError extends SetupError {}
 
 const LOGIN_TIMEOUT_MS = 60_000
 
@@ -23,20 +26,25 @@ const LOGIN_TIMEOUT_MS = 60_000
 export async function login(
   file: string,
   request: LoginRequest,
-  edges: BlEdges,
+  deps: CliDeps,
   signal: AbortSignal,
 ): Promise<LoginEntry> {
-  return inPrivateHome(edges, async (home) => {
+  return inPrivateHome(deps.scratch, async (home) => {
     const env = {
-      ...edges.childEnv,
+      ...deps.childEnv,
       ...homeVariables(home),
       BL_API_KEY: request.token,
       BL_API_URL: request.apiUrl,
       ...(request.environment === undefined ? {} : { BL_ENV: request.environment }),
     }
     const args = ['login', request.workspace, QUIET]
-    const running = edges.run({ file, args, env, cwd: home, timeoutMs: LOGIN_TIMEOUT_MS }, signal)
-    const [outcome, { findLogin }] = await Promise.all([running, warmReader()])
+    const outcome = await deps.run({ file, args, env, cwd: home, timeoutMs: LOGIN_TIMEOUT_MS }, signal)
+    if (isUnusable(outcome)) {
+      throw new UnusableProgramError(
+        `${file} does not run: ${describe(outcome)}.`,
+        'It was removed from the tool cache: run the job again to download it again.',
+      )
+    }
     if (outcome.kind === 'timed-out') {
       throw new SetupError(
         `'bl login ${request.workspace}' did not end within ${LOGIN_TIMEOUT_MS / 1000} s and was killed.`,
@@ -53,11 +61,18 @@ export async function login(
   })
 }
 
-/** What reads YAML is loaded while bl is busy, and has read a little by then: the first time takes the longest. */
-async function warmReader() {
-  const reader = await import('./config-text.ts')
-  reader.findLogin('workspaces:\n  - name: any\n    credentials:\n      apiKey: any\n', 'any')
-  return reader
+/** A damaged program can end up in a shell (execvp(3), ENOEXEC), which exits with 126 or 127. */
+function isUnusable(outcome: Outcome): boolean {
+  switch (outcome.kind) {
+    case 'not-started':
+      return true
+    case 'killed':
+      return ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGTRAP'].includes(outcome.signal)
+    case 'exited':
+      return outcome.code === 126 || outcome.code === 127
+    case 'timed-out':
+      return false
+  }
 }
 
 function writtenConfig(home: string): string {

@@ -15,6 +15,7 @@ import {
 import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf, messageOf, SetupError } from '../util/errors.ts'
 import { refuseStrangeFile, renamePatiently, statIfThere } from '../util/fs.ts'
+import { parseLayout } from './config-layout.ts'
 import { ConfigTextError } from './config-text-error.ts'
 
 /** What stands at the place of config.yaml. */
@@ -44,7 +45,7 @@ const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 export async function readConfig(path: string, known: readonly string[] = []): Promise<ConfigSnapshot> {
   const givesUpAt = Date.now() + SETTLING_MS
   for (;;) {
-    const seen = await readOnce(path, known)
+    const seen = readOnce(path, known)
     if (seen.kind === 'whole') return seen.snapshot
     if (seen.changedAt < Date.now() - SETTLING_MS || Date.now() > givesUpAt) {
       if (seen.kind === 'unfit') throw seen.error
@@ -62,7 +63,7 @@ type Seen =
       | { readonly kind: 'unfit'; readonly error: SetupError }
     ))
 
-async function readOnce(path: string, known: readonly string[]): Promise<Seen> {
+function readOnce(path: string, known: readonly string[]): Seen {
   const stats = look(path)
   if (stats === undefined) return { kind: 'whole', snapshot: { content: { kind: 'absent' }, stats } }
   refuseUnfit(path, stats)
@@ -81,13 +82,11 @@ async function readOnce(path: string, known: readonly string[]): Promise<Seen> {
   const content: ConfigContent = { kind: 'present', text, mode: modeOf(stats) }
   const snapshot = { content, stats }
   if (text === '') return { kind: 'empty', snapshot, changedAt }
-  const error = known.includes(fingerprint(content)) ? undefined : await unfitness(path, text)
+  const error = known.includes(fingerprint(content)) ? undefined : unfitness(path, text)
   return error ? { kind: 'unfit', error, changedAt } : { kind: 'whole', snapshot }
 }
 
-async function unfitness(path: string, text: string): Promise<SetupError | undefined> {
-  // Reading YAML takes as long to load as all the rest: only where it is needed.
-  const { parseLayout } = await import('./config-layout.ts')
+function unfitness(path: string, text: string): SetupError | undefined {
   try {
     parseLayout(text)
     return undefined
@@ -239,7 +238,7 @@ async function overtaken(path: string, was: ConfigSnapshot, old: number | undefi
   for (;;) {
     await pause(LOOK_AGAIN_MS)
     const text = textOf(old)
-    if (text !== '' && (await unfitness(path, text)) === undefined) {
+    if (text !== '' && unfitness(path, text) === undefined) {
       return { kind: 'overtaken', content: { kind: 'present', text, mode: was.content.mode } }
     }
     if (Date.now() > givesUpAt) return { kind: 'replaced' }

@@ -1,11 +1,11 @@
+/* eslint-disable @typescript-eslint/require-await */
 import { readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { SetupError } from '../util/errors.ts'
 import { statIfThere } from '../util/fs.ts'
 import { fingerprint, readConfig, replaceConfig, type ConfigContent } from './config-file.ts'
 import { ConfigTextError } from './config-text-error.ts'
-import type * as ConfigText from './config-text.ts'
-import type { LoginEntry } from './config-text.ts'
+import { findLogin, render, subtract, type LoginEntry } from './config-text.ts'
 import { hashSecret } from '../blaxel/credential.ts'
 import { readLedger, removeLedger, writeLedger, type GoneLogin, type Ledger, type Use } from './ledger.ts'
 import { holdLock, type HeldLock } from './machine-lock.ts'
@@ -140,13 +140,7 @@ function knownBase(ledger: string): ConfigContent | undefined {
 
 async function loginIn(config: ConfigContent, workspace: string): Promise<LoginEntry | undefined> {
   if (config.kind === 'absent') return undefined
-  const { findLogin } = await configText()
   return findLogin(config.text, workspace)
-}
-
-/** The last one out whose config nobody else has changed needs no YAML, which takes as long to load as all the rest. */
-function configText(): Promise<typeof ConfigText> {
-  return import('./config-text.ts')
 }
 
 function isOurs(entry: LoginEntry | undefined, use: LeavingUse): entry is LoginEntry {
@@ -224,7 +218,6 @@ async function absorbed(ledger: Ledger, current: ConfigContent, known: readonly 
   if ([written, previous, fingerprint(base)].includes(fingerprint(current))) return base
   if (current.kind === 'absent') return current
   const ours = [...known, ...(await goneLoginsIn(current.text, ledger.gone))]
-  const { subtract } = await configText()
   const text = subtract(current.text, base.kind === 'present' ? base.text : undefined, ours)
   // Our own mode is 0600; a stranger who keeps it says nothing about the mode that the file had before.
   return content(text, base.kind === 'present' && current.mode === 0o600 ? base.mode : current.mode)
@@ -232,7 +225,6 @@ async function absorbed(ledger: Ledger, current: ConfigContent, known: readonly 
 
 /** The logins of jobs that have ended that somebody has put back unawares. */
 async function goneLoginsIn(text: string, gone: readonly GoneLogin[]): Promise<LoginEntry[]> {
-  const { findLogin } = await configText()
   return gone.flatMap(({ workspace, tokenHash }) => {
     const login = findLogin(text, workspace)
     return login && hashSecret(login.apiKey) === tokenHash ? [login] : []
@@ -256,7 +248,6 @@ async function changed(before: Ledger, change: Change): Promise<Ledger> {
     }
     case 'keep': {
       const { base } = ledger
-      const { render } = await configText()
       const text = render(base.kind === 'present' ? base.text : undefined, [change.login])
       return { ...ledger, uses, base: content(text, base.kind === 'present' ? base.mode : 0o600) }
     }
@@ -273,13 +264,11 @@ async function changed(before: Ledger, change: Change): Promise<Ledger> {
 async function withoutLost(base: ConfigContent, use: LeavingUse): Promise<ConfigContent> {
   const login = await loginIn(base, use.workspace)
   if (base.kind === 'absent' || !isOurs(login, use)) return base
-  const { subtract } = await configText()
   return content(subtract(base.text, undefined, [login]), base.mode)
 }
 
 async function rendered({ base, uses }: Ledger): Promise<ConfigContent> {
   if (uses.length === 0) return base
-  const { render } = await configText()
   return content(render(base.kind === 'present' ? base.text : undefined, uses), 0o600)
 }
 

@@ -24,6 +24,12 @@ const FOR_CHILDREN = [
 ]
 
 /**
+ * Keeps `bl` to what it is asked for: it reports no usage, and releases from 0.1.118 on don't start a worker that
+ * installs skills into HOME for up to 30 s after the command has ended.
+ */
+const UNATTENDED = { CI: 'true', GITHUB_ACTIONS: 'true', BL_INSTALL_SKILLS: 'false', DO_NOT_TRACK: '1' }
+
+/**
  * Reads what the runner has set. Nothing but this and the inputs looks at the environment.
  * @throws SetupError naming the variable, where something that is needed is missing or can't be used
  */
@@ -70,14 +76,14 @@ function requirePath(name: string, env: Environment): string {
 }
 
 /** The variables that a child process may see. @param os Node's name of the operating system */
-export function childEnvironment(env: Environment, os: string): Record<string, string> {
+function childEnvironment(env: Environment, os: string): Record<string, string> {
   // Windows knows no case in these names, and calls PATH Path.
   const folded = (name: string) => (os === 'win32' ? name.toUpperCase() : name)
   const wanted = new Set(FOR_CHILDREN.map(folded))
   const kept = Object.entries(env).flatMap(([name, value]) =>
     wanted.has(folded(name)) && value !== undefined && value !== '' ? [[name, value] as const] : [],
   )
-  return { ...Object.fromEntries(kept), DO_NOT_TRACK: '1' }
+  return { ...Object.fromEntries(kept), ...UNATTENDED }
 }
 
 /** @actions/http-client ignores a proxy that it can't parse and goes past it: such a one is refused instead. */

@@ -10,22 +10,34 @@ export class SetupError extends Error {
   }
 }
 
-const CAUSES: Readonly<Record<string, string>> = {
-  ENOSPC: 'The disk is full: make room on the runner.',
-  EDQUOT: "The runner's user has used up its quota: make room.",
-  EROFS: 'It lies on a read-only file system: RUNNER_TEMP, RUNNER_TOOL_CACHE and HOME must be writable.',
+const REMEDIES: Readonly<Record<string, string>> = {
+  ENOSPC: 'The disk is full: free some space on the runner.',
+  EDQUOT: 'Disk quota exceeded: free some space on the runner.',
+  EFBIG: 'A file size limit is set on the runner: raise it (ulimit -f).',
+  EROFS: 'The file system is read-only: RUNNER_TEMP, RUNNER_TOOL_CACHE and HOME must be writable.',
   EACCES: "Give the runner's user write access to it.",
   EPERM: "Give the runner's user write access to it.",
-  ENOENT: 'It is not there: check RUNNER_TEMP, RUNNER_TOOL_CACHE and HOME.',
+  ENOENT: 'It does not exist: check RUNNER_TEMP, RUNNER_TOOL_CACHE and HOME.',
 }
 
-/** An error of the operating system in words, with a remedy; any other error as it is. */
-export function explained(error: unknown): unknown {
-  if (!(error instanceof Error) || error instanceof SetupError || !('syscall' in error)) return error
-  const path = 'path' in error && typeof error.path === 'string' ? error.path : 'a file'
+/** An error of the operating system as a sentence with a remedy; any other error as it is. */
+export function explainSystemError(error: unknown): unknown {
+  if (!isSystemError(error)) return error
+  const path = 'path' in error && typeof error.path === 'string' ? error.path : 'A file'
   const code = codeOf(error)
-  const remedy = CAUSES[code] ?? 'Check the disk of the runner.'
+  const remedy = REMEDIES[code] ?? "Check the runner's disk."
   return new SetupError(`${path} can't be used (${String(error.syscall)}: ${code}).`, remedy, { cause: error })
+}
+
+/** Whether a call of the operating system failed. */
+export function isSystemError(error: unknown): error is Error & { syscall: unknown } {
+  return error instanceof Error && 'syscall' in error
+}
+
+/** Names the path in an error of the operating system that has none: those of `write` and `close` know only a number. */
+export function withPath(error: unknown, path: string): unknown {
+  if (isSystemError(error) && !('path' in error)) Object.assign(error, { path })
+  return error
 }
 
 /** The text of anything thrown. */

@@ -1,22 +1,72 @@
-import { lstatSync, renameSync, rmSync, writeFileSync, type BigIntStats } from 'node:fs'
+import { lstatSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync, type BigIntStats } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { codeOf, SetupError } from './errors.ts'
+import { codeOf, SetupError, withPath } from './errors.ts'
 
-/** Virus scanners and indexers hold fresh files on Windows for a moment. */
+/** Virus scanners and indexers on Windows keep new files open for a moment. */
 const WINDOWS_BUSY_MS = 2_000
 
-/** Renames; on Windows again for 2 s while somebody holds one of the files. */
+/** Renames a file. On Windows it tries for 2 s while another process has one of the two open. */
 export async function renamePatiently(from: string, to: string): Promise<void> {
-  const givesUpAt = Date.now() + WINDOWS_BUSY_MS
-  for (;;) {
+  await whileBusy(() => {
+    renameSync(from, to)
+    return true
+  })
+}
+
+/**
+ * Moves a directory to a place where none is yet.
+ * @returns false if a directory is there already
+ */
+export async function moveDirectory(from: string, to: string): Promise<boolean> {
+  return whileBusy(() => {
     try {
       renameSync(from, to)
-      return
+      return true
     } catch (error) {
-      const held = process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))
-      if (!held || Date.now() > givesUpAt) throw error
+      // Windows reports EPERM for this too, which is no reason to wait.
+      if (isDirectory(to)) return false
+      throw error
+    }
+  })
+}
+
+async function whileBusy<T>(rename: () => T): Promise<T> {
+  const deadline = Date.now() + WINDOWS_BUSY_MS
+  for (;;) {
+    try {
+      return rename()
+    } catch (error) {
+      const isBusy = process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))
+      if (!isBusy || Date.now() > deadline) throw error
       await pause(50)
     }
+  }
+}
+
+/** Whether a path leads to a directory, links followed. */
+export function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+}
+
+/** Makes a directory and its parents, one by one: Node's recursive mkdir reports a read-only file system as ENOENT. */
+export function makeDirectories(path: string): void {
+  if (isDirectory(path)) return
+  if (dirname(path) !== path) makeDirectories(dirname(path))
+  try {
+    mkdirSync(path)
+  } catch (error) {
+    if (!isDirectory(path)) throw error
+  }
+}
+
+/** Writes a file; an error names its path. */
+export function writeFile(path: string, data: string): void {
+  try {
+    writeFileSync(path, data)
+  } catch (error) {
+    throw withPath(error, path)
   }
 }
 
@@ -31,12 +81,20 @@ export async function writePrivately(path: string, temporary: string, text: stri
   }
 }
 
-/** Removes a file or directory of ours. What can't be removed now is for the post step, which says so. */
-export function discard(path: string): void {
+/**
+ * Removes a file or a directory with all it holds; fine if it is gone already. Not with rmSync, which on Windows does
+ * nothing for paths that are not ASCII before Node 24.13.1, and crashes for some of them in later versions.
+ */
+export async function remove(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true, maxRetries: 5 })
+}
+
+/** Removes what can be removed. The post step removes the rest, or says why it can't. */
+export async function discard(path: string): Promise<void> {
   try {
-    rmSync(path, { recursive: true, force: true, maxRetries: 5 })
+    await remove(path)
   } catch {
-    // somebody holds a file in it
+    // Another process has a file in it open.
   }
 }
 

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import { addAbortSignal } from 'node:stream'
-import type { HttpClient } from '@actions/http-client'
+import { HttpClient } from '@actions/http-client'
 import { unlessAborted, withDeadline } from './deadline.ts'
 import { codeOf, messageOf } from './errors.ts'
 import { excerpt } from './redact.ts'
-import { retry, retryAfterMs, type Verdict } from './retry.ts'
+import { retry, retryAfterMs, type RetryDecision } from './retry.ts'
 
 export interface HttpRequest {
   readonly method: 'GET' | 'POST' | 'DELETE'
@@ -13,41 +13,40 @@ export interface HttpRequest {
   readonly body?: string
 }
 
-export interface HttpAnswer {
+export interface HttpResponse {
   readonly status: number
   readonly headers: IncomingMessage['headers']
   readonly text: string
 }
 
-/** How long and how patiently an answer is waited for. */
-export interface Patience {
-  /** For one try, in ms. */
+export interface RequestOptions {
+  /** For one attempt, in ms. */
   readonly timeoutMs: number
-  /** When no further try is begun, in ms since the epoch. */
-  readonly endsAt: number
-  /** Widest pause that is added to what a busy server asks for, in ms. */
-  readonly busySpreadMs: number
-  /** Judges failed tries; by default all but certificate and proxy errors are worth another. */
-  readonly judge?: (error: unknown) => Verdict
-  /** More bytes than this are refused; 1 MB by default. */
-  readonly largest?: number
+  /** ms since the epoch; no attempt is started later. */
+  readonly deadline: number
+  /** See RetryOptions. */
+  readonly maxJitterMs: number
+  /** By default all failures but certificate and proxy errors are retried. */
+  readonly decide?: (error: unknown) => RetryDecision
+  /** A longer body is an error; 1 MB by default. */
+  readonly maxBytes?: number
 }
 
 /** Sends requests, through the proxy that the environment names. Follows no redirect. */
 export interface Http {
-  /** One try; resolves with the headers, the body still to be read. @throws NetworkError */
+  /** One attempt; resolves when the headers are there, with the body still to be read. @throws NetworkError */
   open(request: HttpRequest, signal: AbortSignal): Promise<IncomingMessage>
   /**
-   * The whole answer, after as many tries as the retry rule allows: whatever its status, so that the
-   * caller can say what it means.
-   * @throws NetworkError where no try got an answer
+   * The whole response after as many attempts as needed and allowed, whatever its status: the caller knows what it
+   * means.
+   * @throws NetworkError if no attempt got a response
    */
-  ask(request: HttpRequest, patience: Patience, signal: AbortSignal): Promise<HttpAnswer>
+  send(request: HttpRequest, options: RequestOptions, signal: AbortSignal): Promise<HttpResponse>
 }
 
 type Fault = 'unreachable' | 'certificate' | 'proxy' | 'broken' | 'timeout' | 'too-large'
 
-/** No usable answer came. `nothingSent` is true only where it is certain that the server saw no byte of the request. */
+/** No usable response. `nothingSent` is true only if the server certainly saw no byte of the request. */
 export class NetworkError extends Error {
   override readonly name = 'NetworkError'
   readonly fault: Fault
@@ -60,32 +59,30 @@ export class NetworkError extends Error {
   }
 }
 
-/** An answer came, with a status that is worth another try. */
+/** A response with a status that is worth another attempt. */
 export class RetryableStatus extends Error {
   override readonly name = 'RetryableStatus'
-  readonly answer: HttpAnswer
+  readonly response: HttpResponse
 
-  constructor(answer: HttpAnswer, host: string) {
-    super(`${host} answered ${answer.status}.`)
-    this.answer = answer
+  constructor(response: HttpResponse, host: string) {
+    super(`${host} answered ${response.status}.`)
+    this.response = response
   }
 }
 
-const LARGEST_TEXT = 1_000_000
+const MAX_TEXT_BYTES = 1_000_000
 const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL'])
 
 /**
- * Makes the one client of this process.
- * @param userAgent says who asks
- * @param debug hears of every further try
+ * Creates the one HTTP client of this process.
+ * @param debug receives a line for each retry
  */
 export function createHttp(userAgent: string, debug: (line: string) => void): Http {
-  let made: Promise<HttpClient> | undefined
-  const client = () => (made ??= makeClient(userAgent))
+  const client = new HttpClient(userAgent, [], { allowRedirects: false, allowRetries: false, keepAlive: true })
 
   const open: Http['open'] = async (request, signal) => {
-    const pending = (await client()).request(request.method, request.url, request.body ?? null, { ...request.headers })
-    // The client knows no signal: an answer that comes after it fired is thrown away.
+    const pending = client.request(request.method, request.url, request.body ?? null, { ...request.headers })
+    // The client takes no signal: a response that arrives after the abort is thrown away.
     pending.then(
       ({ message }) => signal.aborted && message.destroy(),
       () => undefined,
@@ -98,82 +95,86 @@ export function createHttp(userAgent: string, debug: (line: string) => void): Ht
     }
   }
 
-  const askOnce = (request: HttpRequest, patience: Patience, parent: AbortSignal): Promise<HttpAnswer> => {
-    const { timeoutMs, largest = LARGEST_TEXT } = patience
+  const sendOnce = (request: HttpRequest, options: RequestOptions, parent: AbortSignal): Promise<HttpResponse> => {
+    const { timeoutMs, maxBytes = MAX_TEXT_BYTES } = options
     const host = hostOf(request.url)
     const expired = () => new NetworkError('timeout', `${host} did not answer within ${timeoutMs / 1000} s.`)
     return withDeadline(parent, timeoutMs, expired, async (signal) => {
       const message = await open(request, signal)
-      const text = await readText(message, host, largest, signal)
-      const answer = { status: message.statusCode ?? 0, headers: message.headers, text }
-      if (isRetryableStatus(answer.status)) throw new RetryableStatus(answer, host)
-      return answer
+      const text = await readText(message, host, maxBytes, signal)
+      const response = { status: message.statusCode ?? 0, headers: message.headers, text }
+      if (isRetryable(response)) throw new RetryableStatus(response, host)
+      return response
     })
   }
 
-  const ask: Http['ask'] = async (request, patience, signal) => {
-    const { endsAt, busySpreadMs, judge = judgeRequest } = patience
+  const send: Http['send'] = async (request, options, signal) => {
+    const { deadline, maxJitterMs, decide = decideRetry } = options
     const onRetry = (error: unknown, pauseMs: number) => {
-      debug(`${messageOf(error)} Next try of ${request.method} ${request.url} in ${Math.round(pauseMs)} ms`)
+      debug(`${messageOf(error)} Retrying ${request.method} ${request.url} in ${Math.round(pauseMs)} ms`)
     }
     try {
-      return await retry({ judge, busySpreadMs, endsAt, signal, onRetry }, () => askOnce(request, patience, signal))
+      return await retry({ decide, maxJitterMs, deadline, signal, onRetry }, () => sendOnce(request, options, signal))
     } catch (error) {
-      if (error instanceof RetryableStatus) return error.answer
+      if (error instanceof RetryableStatus) return error.response
       throw error
     }
   }
 
-  return { open, ask }
+  return { open, send }
 }
 
-/** TLS takes long to load, and most uses that only install need no request. */
-async function makeClient(userAgent: string): Promise<HttpClient> {
-  const { HttpClient } = await import('@actions/http-client')
-  return new HttpClient(userAgent, [], { allowRedirects: false, allowRetries: false, keepAlive: true })
+/** Whether the same request may be sent again: after 408, 425, 5xx, and where the server is rate limiting. */
+export function isRetryable(response: Pick<HttpResponse, 'status' | 'headers'>): boolean {
+  const { status } = response
+  return status === 408 || status === 425 || status >= 500 || isRateLimited(response)
 }
 
-/** Statuses after which the same request may be sent again: 408, 425, 429 and 5xx. */
-export function isRetryableStatus(status: number): boolean {
-  return status === 408 || status === 425 || status === 429 || status >= 500
+/** 429, or GitHub's 403 with a Retry-After (docs.github.com, "Rate limits for the REST API"). */
+function isRateLimited({ status, headers }: Pick<HttpResponse, 'status' | 'headers'>): boolean {
+  return status === 429 || (status === 403 && headers['retry-after'] !== undefined)
 }
 
-/** Judges a failed try of a request that may be repeated. */
-export function judgeRequest(error: unknown): Verdict {
+/** The retry decision for a request that may be repeated. */
+export function decideRetry(error: unknown): RetryDecision {
   if (error instanceof RetryableStatus) {
-    const { status, headers } = error.answer
-    return status === 429 ? { kind: 'busy', ms: retryAfterMs(headers['retry-after'], Date.now()) } : { kind: 'again' }
+    const { response } = error
+    return isRateLimited(response)
+      ? { kind: 'wait', ms: retryAfterMs(response.headers['retry-after'], Date.now()) }
+      : { kind: 'retry' }
   }
-  if (!(error instanceof NetworkError)) return { kind: 'final' }
+  if (!(error instanceof NetworkError)) return { kind: 'fail' }
   switch (error.fault) {
     case 'certificate':
     case 'proxy':
     case 'too-large':
-      return { kind: 'final' }
+      return { kind: 'fail' }
     case 'unreachable':
     case 'broken':
     case 'timeout':
-      return { kind: 'again' }
+      return { kind: 'retry' }
   }
 }
 
-/** The host of a URL, with its port where it has one. */
+/** The host of a URL, with its port if it has one. */
 export function hostOf(url: string): string {
   return new URL(url).host
 }
 
-async function readText(message: IncomingMessage, host: string, largest: number, signal: AbortSignal): Promise<string> {
+async function readText(
+  message: IncomingMessage,
+  host: string,
+  maxBytes: number,
+  signal: AbortSignal,
+): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
   addAbortSignal(signal, message)
   try {
     for await (const chunk of message as AsyncIterable<Buffer>) {
       length += chunk.length
-      if (length > largest)
-        throw new NetworkError(
-          'too-large',
-          `${host} sent more than ${largest / 1_000_000} MB where a short text was due.`,
-        )
+      if (length > maxBytes)
+        throw new NetworkError('too-large', `${host} sent a response larger than ${maxBytes / 1_000_000} MB.`)
       chunks.push(chunk)
     }
     return Buffer.concat(chunks).toString('utf8')
@@ -184,7 +185,6 @@ async function readText(message: IncomingMessage, host: string, largest: number,
     message.destroy()
   }
 }
-
 /** Says in words of ours what went wrong on the way to a host. */
 export function asNetworkError(error: unknown, host: string): NetworkError {
   const cause = { cause: error }

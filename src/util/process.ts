@@ -31,14 +31,8 @@ const PIPE_GRACE_MS = 200
  */
 export const run: Run = async (command, signal) => {
   signal.throwIfAborted()
-  const child = spawn(command.file, command.args, {
-    cwd: command.cwd,
-    env: command.env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    // On Windows this would open a console window; there taskkill /T finds the tree by its parents.
-    detached: process.platform !== 'win32',
-    windowsHide: true,
-  })
+  const child = start(command)
+  if (child instanceof Error) return { kind: 'not-started', error: child }
   const deadline = { passed: false }
   const timer = setTimeout(() => {
     deadline.passed = true
@@ -55,6 +49,22 @@ export const run: Run = async (command, signal) => {
   } finally {
     clearTimeout(timer)
     signal.removeEventListener('abort', stop)
+  }
+}
+
+/** Some damaged programs make `spawn` throw at once, others emit an `error` event later. */
+function start({ file, args, cwd, env }: Command): ChildProcess | Error {
+  try {
+    return spawn(file, args, {
+      cwd,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // On Windows this would open a console window; there taskkill /T finds the tree by its parents.
+      detached: process.platform !== 'win32',
+      windowsHide: true,
+    })
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
   }
 }
 

@@ -1,66 +1,67 @@
 import { sleep } from './deadline.ts'
 
-/** What a failed try means for the next one. */
-export type Verdict =
-  | { readonly kind: 'final' }
-  | { readonly kind: 'again' }
-  /** The server is busy and asks for a pause; `ms` is what it asked for. */
-  | { readonly kind: 'busy'; readonly ms: number }
+/** What to do after a failed attempt. */
+export type RetryDecision =
+  | { readonly kind: 'fail' }
+  | { readonly kind: 'retry' }
+  /** The server is rate limiting and asks for a pause of so many ms; the attempt doesn't count. */
+  | { readonly kind: 'wait'; readonly ms: number }
 
-export interface RetryPolicy {
-  readonly judge: (error: unknown) => Verdict
-  /** Widest pause after the first `busy` answer, in ms; it doubles with each further one. */
-  readonly busySpreadMs: number
-  /** When the time for all tries is up (ms since the epoch). A pause that would end later is not begun. */
-  readonly endsAt: number
-  /** How many failures end it; 4 by default. */
-  readonly tries?: number
+export interface RetryOptions {
+  readonly decide: (error: unknown) => RetryDecision
+  /** Failures after which the last error is thrown; 4 by default. */
+  readonly maxAttempts?: number
+  /** ms since the epoch; a pause that would end later is not started. */
+  readonly deadline: number
+  /** Jitter added to the first pause that a server asks for, in ms; it doubles with each further one. */
+  readonly maxJitterMs: number
   readonly signal: AbortSignal
   readonly onRetry: (error: unknown, pauseMs: number) => void
 }
 
-const TRIES = 4
-const FIRST_PAUSE_MS = 500
-const LONGEST_PAUSE_MS = 8_000
-const LONGEST_ASKED_PAUSE_MS = 60_000
+const MAX_ATTEMPTS = 4
+const BASE_BACKOFF_MS = 500
+const MAX_BACKOFF_MS = 8_000
+const MAX_REQUESTED_PAUSE_MS = 60_000
 
 /**
- * Tries several times with full jitter; `busy` answers do not count as tries and are bounded by the deadline alone.
- * Pauses widen so that many jobs turned away at once do not come back at once.
- * @throws the last error
+ * Repeats a failing operation, with exponential backoff and full jitter. Jobs that a server has turned away at the same
+ * moment must not come back at the same moment, so the jitter on the pauses it asks for grows.
+ * @throws the last error, or the signal's reason
  */
-export async function retry<T>(policy: RetryPolicy, attempt: () => Promise<T>): Promise<T> {
+export async function retry<T>(options: RetryOptions, operation: () => Promise<T>): Promise<T> {
+  const { decide, maxAttempts = MAX_ATTEMPTS, deadline, maxJitterMs, signal, onRetry } = options
   let failures = 0
-  let refusals = 0
+  let waits = 0
   for (;;) {
     try {
-      return await attempt()
+      return await operation()
     } catch (error) {
-      policy.signal.throwIfAborted()
-      const verdict = policy.judge(error)
+      signal.throwIfAborted()
+      const decision = decide(error)
       let pauseMs: number
-      switch (verdict.kind) {
-        case 'final':
+      switch (decision.kind) {
+        case 'fail':
           throw error
-        case 'again':
+        case 'retry':
           failures += 1
-          if (failures >= (policy.tries ?? TRIES)) throw error
-          pauseMs = Math.random() * Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures)
+          if (failures >= maxAttempts) throw error
+          pauseMs = Math.random() * Math.min(MAX_BACKOFF_MS, BASE_BACKOFF_MS * 2 ** failures)
           break
-        case 'busy':
-          pauseMs = Math.min(LONGEST_ASKED_PAUSE_MS, verdict.ms) + Math.random() * policy.busySpreadMs * 2 ** refusals
-          refusals += 1
+        case 'wait':
+          pauseMs = Math.min(MAX_REQUESTED_PAUSE_MS, decision.ms) + Math.random() * maxJitterMs * 2 ** waits
+          waits += 1
           break
       }
-      if (Date.now() + pauseMs >= policy.endsAt) throw error
-      policy.onRetry(error, pauseMs)
-      await sleep(pauseMs, policy.signal)
+      if (Date.now() + pauseMs >= deadline) throw error
+      onRetry(error, pauseMs)
+      await sleep(pauseMs, signal)
     }
   }
 }
 
 /**
- * A `Retry-After` header in ms: seconds, or an HTTP date (RFC 9110, 10.2.3). Zero where it is absent or neither.
+ * A `Retry-After` header in ms: seconds, or an HTTP date (RFC 9110, 10.2.3). Zero if it is absent or neither.
  * @param now ms since the epoch
  */
 export function retryAfterMs(header: string | undefined, now: number): number {

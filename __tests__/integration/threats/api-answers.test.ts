@@ -336,7 +336,7 @@ describe('threat 22: nothing hangs:', () => {
     const running = machine.job({ debug: true }).start({ with: { workspace: 'acme', ...credentials.oauth } })
     const pause = await new Promise<number>((resolve) => {
       const look = setInterval(() => {
-        const [, ms] = /Next try of POST \S+ in (\d+) ms/.exec(running.outputSoFar()) ?? []
+        const [, ms] = /Retrying POST \S+ in (\d+) ms/.exec(running.outputSoFar()) ?? []
         if (ms === undefined) return
         clearInterval(look)
         resolve(Number(ms))

@@ -129,7 +129,7 @@ describe('threat 46: a hostile file of the checkout', () => {
       const line = name === '.bl-version' ? PLANTED : `blaxel ${PLANTED}`
       writeFileSync(join(machine.workspace, name), `\n${line}\n`)
       const step = await machine.job().uses({ with: { 'version-file': name } })
-      expectFailure(step, [`${name}, line 2, holds no exact version`])
+      expectFailure(step, [`${name}, line 2, is not an exact version`])
       expect(step.raw).not.toContain(PLANTED)
     }),
   )

@@ -169,7 +169,7 @@ describe('threat 35: a disk without room', () => {
         await writeConfig(machine)
         const job = machine.job()
         const step = await job.uses({ with: good })
-        expectOneClearError(step, /can't be used \(write: EFBIG\)\. Check the disk of the runner/)
+        expectOneClearError(step, /can't be used \(write: EFBIG\)\. A file size limit is set on the runner/)
         expect((await job.end()).flatMap(({ annotations }) => annotations)).toEqual([])
         expect(tree(machine.toolCache).filter((path) => path !== 'bl')).toEqual([])
         expect([configOf(machine).read(), configOf(machine).mode()]).toEqual([PRIOR, 0o640])
@@ -235,7 +235,7 @@ describe('threat 35: a disk without room', () => {
         await writeConfig(machine)
         await withSmallDisk(machine.toolCache, kilobytes, async () => {
           const job = machine.job()
-          expectOneClearError(await job.uses({ with: good }), /\(write: ENOSPC\)\. The disk is full: make room/)
+          expectOneClearError(await job.uses({ with: good }), /\(write: ENOSPC\)\. The disk is full: free some space/)
           expect((await job.end()).flatMap(({ annotations }) => annotations)).toEqual([])
           expect(tree(machine.toolCache).filter((path) => path !== 'bl')).toEqual([])
         })

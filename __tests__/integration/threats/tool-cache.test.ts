@@ -1,9 +1,7 @@
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
-import { packageCli } from '../../../sandbox/cli/package.ts'
 import type { Machine } from '../../../sandbox/machine.ts'
-import type { CliFaults, Sandbox } from '../../../sandbox/sandbox.ts'
 import { expectFailure, expectNothingStaged } from '../failure.ts'
 import { inWorld, tree } from '../world.ts'
 import { contents } from './files.ts'
@@ -28,12 +26,8 @@ function placeOf({ toolCache }: Machine): Place {
   }
 }
 
-function otherProgram({ root }: Sandbox, version: string, faults: CliFaults = {}): Buffer {
-  return packageCli({ version, faults, dumpFile: join(root, 'other.jsonl') })
-}
-
 describe('threat 29: a tool-cache entry that is damaged or half-written', () => {
-  const damages: [string, (place: Place, sandbox: Sandbox) => void][] = [
+  const damages: [string, (place: Place) => void][] = [
     [
       'without its .complete',
       ({ marker }) => {
@@ -65,6 +59,18 @@ describe('threat 29: a tool-cache entry that is damaged or half-written', () => 
       },
     ],
     [
+      'with a program of zeros',
+      ({ program }) => {
+        writeFileSync(program, Buffer.alloc(readFileSync(program).length))
+      },
+    ],
+    [
+      'whose bl leads nowhere',
+      ({ program }) => {
+        rmSync(program)
+      },
+    ],
+    [
       'with a program that may not be run',
       ({ program }) => {
         chmodSync(program, 0o600)
@@ -80,24 +86,6 @@ describe('threat 29: a tool-cache entry that is damaged or half-written', () => 
       'with a text for a shell as its program',
       ({ program }) => {
         writeFileSync(program, 'echo Version: 9.9.2\n')
-      },
-    ],
-    [
-      'with a program that fails',
-      ({ program }, sandbox) => {
-        writeFileSync(program, otherProgram(sandbox, '9.9.2', { versionExit: 2 }))
-      },
-    ],
-    [
-      'of the version 9.9.20',
-      ({ program }, sandbox) => {
-        writeFileSync(program, otherProgram(sandbox, '9.9.20'))
-      },
-    ],
-    [
-      'of the version 19.9.2',
-      ({ program }, sandbox) => {
-        writeFileSync(program, otherProgram(sandbox, '19.9.2'))
       },
     ],
     [
@@ -130,11 +118,11 @@ describe('threat 29: a tool-cache entry that is damaged or half-written', () => 
 
   test.concurrent.each(damages)('%s is no hit, and is made good', (_, damage) =>
     inWorld(async (world) => {
-      const { sandbox, machine } = world
+      const { machine } = world
       await machine.job().uses({ with: { version: '9.9.1' } })
       await machine.job().uses({ with: VERSION })
       const good = contents(placeOf(machine).directory)
-      damage(placeOf(machine), sandbox)
+      damage(placeOf(machine))
       const job = machine.job()
       const step = await job.uses({ with: VERSION })
       expect(step.annotations).toEqual([])
@@ -152,23 +140,8 @@ describe('threat 29: a tool-cache entry that is damaged or half-written', () => 
       rmSync(placeOf(machine).record)
       const before = contents(machine.toolCache)
       sandbox.intercept({ host: 'github.com', path: /./, answer: { kind: 'respond', status: 403 } })
-      expectFailure(await machine.job().uses({ with: VERSION }), ['could not be downloaded: the answer was 403'])
+      expectFailure(await machine.job().uses({ with: VERSION }), ['could not be downloaded: the server answered 403'])
       expect(contents(machine.toolCache)).toEqual(before)
-    }),
-  )
-
-  test.concurrent('whose program does not answer in time is left alone: that is no mismatch', () =>
-    inWorld(async (world) => {
-      const { sandbox, machine } = world
-      await machine.job().uses({ with: VERSION })
-      writeFileSync(placeOf(machine).program, otherProgram(sandbox, '9.9.2', { versionSleepMs: 60_000 }))
-      const before = contents(machine.toolCache)
-      const asked = sandbox.requests.length
-      const step = await machine.job().uses({ with: VERSION })
-      expectFailure(step, ["'bl version' of bl 9.9.2 did not answer within 10 s", 'overloaded'])
-      expect(contents(machine.toolCache)).toEqual(before)
-      expect(sandbox.requests).toHaveLength(asked)
-      expectNothingStaged(world)
     }),
   )
 
