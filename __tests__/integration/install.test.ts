@@ -240,7 +240,7 @@ const unverified: Unverified[] = [
       github.publish({ version: '9.9.3', checksums: null })
     },
     with: release('9.9.3'),
-    says: ['There is no checksum for bl 9.9.3', 'blaxel_9.9.3_checksums.txt does not exist', ...NOT_VERIFIED],
+    says: ['There is no checksum for bl 9.9.3', 'blaxel_9.9.3_checksums.txt does not exist,', ...NOT_VERIFIED],
   },
   ...[
     ['a checksums file without a line for it', (sum: string) => `${sum}  another_file.tar.gz\n`],
@@ -253,7 +253,7 @@ const unverified: Unverified[] = [
       github.publish({ version: '9.9.3', checksums })
     },
     with: release('9.9.3'),
-    says: ['There is no checksum for bl 9.9.3', 'does not list exactly one checksum for blaxel_', ...NOT_VERIFIED],
+    says: ['There is no checksum for bl 9.9.3', 'does not list exactly one for blaxel_', ...NOT_VERIFIED],
   })),
   {
     what: 'a program that prints another version',

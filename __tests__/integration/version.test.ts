@@ -77,7 +77,7 @@ describe('latest', () => {
   test('an exact version that lacks its archive does not', async () => {
     world.sandbox.github.publish({ version: '9.9.3', assets: { [world.sandbox.github.platformFile]: null } })
     const step = await use({ version: '9.9.3' })
-    expect(errors(step)).toEqual([expect.stringContaining('Release 9.9.3 of the Blaxel CLI has no archive for')])
+    expect(errors(step)).toEqual([expect.stringContaining('Release 9.9.3 of the Blaxel CLI, or its archive for')])
     expect(requestsTo(world.sandbox, 'api.github.com')).toEqual([])
   })
 })

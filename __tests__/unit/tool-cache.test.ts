@@ -63,7 +63,10 @@ function stage(name: string): string {
   return directory
 }
 
-const publishNew = (name: string) => publish(stage(name), entry, recordOf(name))
+async function publishNew(name: string): Promise<void> {
+  await publish(stage(name), entry, recordOf(name))
+  await removeReplacedPrograms(entry)
+}
 const program = () => join(entry.directory, 'blaxel')
 const recordFile = () => join(entry.directory, 'setup-bl.json')
 const marker = () => `${entry.directory}.complete`

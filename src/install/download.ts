@@ -45,7 +45,7 @@ const CHECK_THE_WAY = 'Check what answers on the way: a proxy, or the mirror.'
 /**
  * Streams a URL, and computes its SHA-256 (hex) on the way. Sends no credential, so it follows redirects, over https
  * only.
- * @throws SetupError if it fails within 10 minutes, is larger than allowed, or is redirected to plain http; NetworkError
+ * @throws SetupError if it does not succeed within 10 minutes, is larger than allowed, or is redirected to plain http
  */
 export async function download<T>(
   request: DownloadRequest<T>,
@@ -64,6 +64,7 @@ export async function download<T>(
       retry({ ...options, signal, onRetry }, () => downloadOnce(request, http, signal)),
     )
   } catch (error) {
+    if (error instanceof NetworkError) throw unreachable(error)
     if (!(error instanceof RetryableStatus)) throw error
     throw new SetupError(`${url} could not be downloaded: ${error.message}`, 'Run the job again later.', {
       cause: error,
@@ -161,4 +162,13 @@ function tooLarge(url: string, maxBytes: number): SetupError {
     `${url} is larger than ${maxBytes / 1_000_000} MB, which no release of the Blaxel CLI is. Nothing was installed.`,
     CHECK_THE_WAY,
   )
+}
+
+/** The error if a server of releases can't be reached. */
+export function unreachable(error: NetworkError): SetupError {
+  const remedy =
+    error.fault === 'proxy' || error.fault === 'certificate'
+      ? 'Nothing was installed.'
+      : "Check the runner's network and proxy: it must reach github.com and release-assets.githubusercontent.com, or the host of mirror-url."
+  return new SetupError(error.message, remedy, { cause: error })
 }

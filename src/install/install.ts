@@ -5,7 +5,7 @@ import { checkVersion, type CliDeps } from '../blaxel/cli.ts'
 import { concurrently } from '../util/concurrently.ts'
 import { SetupError } from '../util/errors.ts'
 import { makeDirectories } from '../util/fs.ts'
-import { NetworkError, type Http } from '../util/http.ts'
+import type { Http } from '../util/http.ts'
 import { extract } from './archive.ts'
 import {
   assertChecksum,
@@ -15,10 +15,10 @@ import {
   type ExpectedChecksum,
   type VerifiedBy,
 } from './checksum.ts'
-import { download, type Download, type DownloadRequest } from './download.ts'
+import { download, type Download } from './download.ts'
 import knownChecksums from './known-checksums.json' with { type: 'json' }
 import type { Platform } from './platform.ts'
-import { releaseUrls, resolveVersion, stableReleaseBefore, unreachable, type ReleaseSource } from './release.ts'
+import { releaseUrls, resolveVersion, stableReleaseBefore, type ReleaseSource } from './release.ts'
 import {
   cacheEntry,
   isProgram,
@@ -125,8 +125,8 @@ async function fetchVersion(
     (both) => fetchArchive(urls.file(version, platform.archive), program, deps, both),
     async (both) => pinned ?? (await fetchChecksum(urls.checksums(version), platform.archive, deps, both)),
   )
-  if (archive.kind === 'not-found') throw noArchive(version, urls.file(version, platform.archive), platform, expected)
-  if ('missing' in expected) throw noChecksum(version, urls.checksums(version), platform, expected)
+  if (archive.kind === 'not-found') throw noArchive(version, urls.file(version, platform.archive), platform)
+  if (!expected) throw noChecksum(version, urls.checksums(version), platform)
   assertChecksum(platform.archive, version, archive.sha256, expected)
   if (archive.result.status === 'rejected') throw archive.result.reason
   makeExecutable(program)
@@ -139,70 +139,36 @@ async function fetchVersion(
 }
 
 function fetchArchive(url: string, program: string, deps: InstallDeps, signal: AbortSignal): Promise<Download<void>> {
-  const { platform, staging } = deps
-  const extraction = {
-    format: platform.format,
-    member: platform.program,
-    target: program,
-    temporary: join(staging, platform.archive),
-  }
-  return fetchFile(
-    { url, maxBytes: MAX_ARCHIVE_BYTES, receive: (body) => extract(body, extraction, signal) },
-    deps,
-    signal,
-  )
+  const { format, program: member, archive } = deps.platform
+  const extraction = { format, member, target: program, temporary: join(deps.staging, archive) }
+  const receive = (body: AsyncIterable<Buffer>) => extract(body, extraction, signal)
+  return download({ url, maxBytes: MAX_ARCHIVE_BYTES, receive }, deps, signal)
 }
 
-/** Why the release has no usable checksum. */
-interface MissingChecksum {
-  readonly missing: 'file' | 'line'
-}
-
-/** Gets the checksum from the release's own checksums file. */
+/** Gets the checksum from the release's own checksums file; undefined if it has none. */
 async function fetchChecksum(
   url: string,
   archive: string,
   deps: InstallDeps,
   signal: AbortSignal,
-): Promise<ExpectedChecksum | MissingChecksum> {
-  const file = await fetchFile({ url, maxBytes: MAX_TEXT_BYTES, receive: text }, deps, signal)
-  if (file.kind === 'not-found') return { missing: 'file' }
+): Promise<ExpectedChecksum | undefined> {
+  const file = await download({ url, maxBytes: MAX_TEXT_BYTES, receive: text }, deps, signal)
+  if (file.kind === 'not-found') return undefined
   if (file.result.status === 'rejected') throw file.result.reason
   const sha256 = findChecksum(file.result.value, archive)
-  return sha256 === undefined ? { missing: 'line' } : { sha256, by: 'release-checksums' }
+  return sha256 === undefined ? undefined : { sha256, by: 'release-checksums' }
 }
 
-async function fetchFile<T>(request: DownloadRequest<T>, deps: InstallDeps, signal: AbortSignal): Promise<Download<T>> {
-  try {
-    return await download(request, deps, signal)
-  } catch (error) {
-    throw error instanceof NetworkError ? unreachable(error) : error
-  }
-}
-
-function noArchive(
-  version: string,
-  url: string,
-  { name }: Platform,
-  expected: ExpectedChecksum | MissingChecksum,
-): SetupError {
-  // A checksums file shows that the release exists.
-  const what =
-    'missing' in expected
-      ? expected.missing === 'line'
-        ? `Release ${version} of the Blaxel CLI has no archive for ${name}`
-        : `There is no release ${version} of the Blaxel CLI`
-      : `Release ${version} of the Blaxel CLI, or its archive for ${name}, does not exist`
+function noArchive(version: string, url: string, { name }: Platform): SetupError {
   return new MissingFileError(
-    `${what}: ${url} answered 404.`,
+    `Release ${version} of the Blaxel CLI, or its archive for ${name}, does not exist: ${url} answered 404.`,
     'Set the input version to one listed at https://github.com/blaxel-ai/toolkit/releases. A release that was tagged a minute ago may not have its files yet.',
   )
 }
 
-function noChecksum(version: string, url: string, { archive }: Platform, { missing }: MissingChecksum): SetupError {
-  const why = missing === 'file' ? 'does not exist' : `does not list exactly one checksum for ${archive}`
+function noChecksum(version: string, url: string, { archive }: Platform): SetupError {
   return new MissingFileError(
-    `There is no checksum for bl ${version}: ${url} ${why}.`,
+    `There is no checksum for bl ${version}: ${url} does not exist, or does not list exactly one for ${archive}.`,
     "setup-bl does not install what it can't verify. Set the input checksum to the archive's SHA-256, or use another version.",
   )
 }

@@ -1,7 +1,7 @@
 import { SetupError } from '../util/errors.ts'
 import { NetworkError, type Http, type HttpResponse } from '../util/http.ts'
 import { excerpt } from '../util/redact.ts'
-import { RELEASE_MAX_JITTER_MS } from './download.ts'
+import { RELEASE_MAX_JITTER_MS, unreachable } from './download.ts'
 import { listReleases, type ListedRelease } from './release-list.ts'
 import {
   isSupported,
@@ -143,13 +143,4 @@ async function request(url: string, { http }: ReleaseDeps, signal: AbortSignal):
   } catch (error) {
     throw error instanceof NetworkError ? unreachable(error) : error
   }
-}
-
-/** The error if a server of releases can't be reached. */
-export function unreachable(error: NetworkError): SetupError {
-  const remedy =
-    error.fault === 'proxy' || error.fault === 'certificate'
-      ? 'Nothing was installed.'
-      : "Check the runner's network and proxy: it must reach github.com and release-assets.githubusercontent.com, or the host of mirror-url."
-  return new SetupError(error.message, remedy, { cause: error })
 }

@@ -8,9 +8,11 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  renameSync,
   statSync,
   unlinkSync,
 } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { codeOf } from '../util/errors.ts'
 import { discard, isDirectory, makeDirectories, moveDirectory, remove, renamePatiently, writeFile } from '../util/fs.ts'
@@ -148,10 +150,10 @@ export async function dropEntry(directory: string): Promise<void> {
   await discard(marker(directory))
 }
 
-/** Deletes programs that could not be deleted when they were replaced, because they were running (on Windows). */
+/** Deletes what was replaced. A program that is still running, which Windows doesn't delete, is left to a later job. */
 export async function removeReplacedPrograms({ directory }: CacheEntry): Promise<void> {
   for (const name of readdirSync(directory)) {
-    if (name.endsWith(OLD)) await discard(join(directory, name))
+    if (name.endsWith(OLD)) await rm(join(directory, name), { recursive: true }).catch(() => undefined)
   }
 }
 
@@ -178,13 +180,11 @@ async function replaceFiles(staged: string, entry: CacheEntry): Promise<void> {
 
 async function replaceFile(from: string, to: string): Promise<void> {
   try {
-    await renamePatiently(from, to)
+    renameSync(from, to)
   } catch (error) {
     if (!['EISDIR', 'EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))) throw error
     // A directory, or a running program on Windows, can be moved away but not be replaced.
-    const aside = `${to}.${randomUUID()}${OLD}`
-    await renamePatiently(to, aside)
+    await renamePatiently(to, `${to}.${randomUUID()}${OLD}`)
     await renamePatiently(from, to)
-    await discard(aside)
   }
 }

@@ -67,14 +67,14 @@ describe('threat 28: an archive is refused, and the tool cache stays as it was:'
     [
       'the checksums file has no line for it',
       ({ github }) => ({ checksums: `${github.sha256('9.9.2')}  ${github.platformFile}.old\n` }),
-      'does not list exactly one checksum for',
+      'does not list exactly one for',
     ],
     [
       'the checksums file has two lines for it',
       ({ github }) => ({
         checksums: ['9.9.2', '9.9.1'].map((v) => `${github.sha256(v)}  ${github.platformFile}\n`).join(''),
       }),
-      'does not list exactly one checksum for',
+      'does not list exactly one for',
     ],
     [
       'a link has the name of the program',
