@@ -1,6 +1,5 @@
 import { dirname } from 'node:path'
-import { readConfig } from './login/config-file.ts'
-import { configPath } from './login/login-ledger.ts'
+import { machineWorkspaces } from './login/login.ts'
 import { DEFAULT_ORIGIN_URL, type Origin } from './blaxel/endpoint.ts'
 import type { Session } from './blaxel/session.ts'
 import type { Installation } from './install/install.ts'
@@ -84,21 +83,11 @@ export async function handOverNothing(access: Access, { runner, machine }: HandO
   runner.setOutput('token-expires-at', '')
   if (access.kind !== 'session' && access.notice !== undefined) runner.notice(access.notice)
   if (access.kind !== 'skipped') return
-  const workspaces = await machineLogins(machine)
+  const workspaces = await machineWorkspaces(blaxelDirectory(machine))
   if (workspaces.length === 0) return
   runner.warning(
     `This machine is logged in to ${enumerate(workspaces)} by a config of its own, which bl uses in this job: a pull request from a fork can so act there. Log it out, or keep such jobs off this runner.`,
   )
-}
-
-async function machineLogins(machine: Machine): Promise<string[]> {
-  try {
-    const { content } = await readConfig(configPath(blaxelDirectory(machine)))
-    const { loggedInWorkspaces } = await import('./login/config-text.ts')
-    return content.kind === 'present' ? loggedInWorkspaces(content.text) : []
-  } catch {
-    return [] // a config that we can't read is none that we could warn of
-  }
 }
 
 function enumerate(names: readonly string[]): string {

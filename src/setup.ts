@@ -1,17 +1,17 @@
 import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { unlessAborted, withDeadline } from './util/deadline.ts'
 import { SetupError } from './util/errors.ts'
-import { discard, statIfThere } from './util/fs.ts'
+import { discard } from './util/fs.ts'
 import type { Http } from './util/http.ts'
 import type { Run } from './util/process.ts'
 import { together } from './util/concurrently.ts'
 import { createApi, type BlaxelApi } from './blaxel/api.ts'
-import { readConfig } from './login/config-file.ts'
-import type { LoginEntry } from './login/config-text.ts'
+import type { LoginEntry } from './login/config-document.ts'
 import { hashSecret, secretOf } from './blaxel/credential.ts'
-import { configPath, enter, isLoggedIn } from './login/login-ledger.ts'
+import { addLogin, assertLoginPossible, otherLoginWarning } from './login/login.ts'
+import { ignoresWorkspaceVariable, loginInCheckoutWarning } from './login/warnings.ts'
 import { checkWorkspace, openSession, type Session } from './blaxel/session.ts'
 import { login } from './login/bl-login.ts'
 import type { HeadStart } from './install/head-start.ts'
@@ -45,8 +45,6 @@ export interface MainEdges extends HandOverEdges {
 }
 
 const API_DEADLINE_MS = 120_000
-/** How long a login without an expiry stays in the ledger when its job is killed for good. */
-const LASTING_LOGIN_MS = 86_400_000
 
 /**
  * The main step: installs the CLI and opens a session at the same time, logs in, and hands both on to later steps.
@@ -74,7 +72,12 @@ export async function main(inputs: Inputs, edges: MainEdges): Promise<void> {
   )
   if (access.kind === 'session' && opened) {
     const { session, entry } = opened
-    if (entry) await timed('config', edges, () => enterConfig(access, session, entry, notebook, edges))
+    if (entry) {
+      await timed('config', edges, () => logInHere(access, session, entry, installation.version, notebook, edges))
+    } else {
+      const warning = await otherLoginWarning(blaxelDirectory(edges.machine), access.workspace, session.token)
+      if (warning !== undefined) runner.warning(warning)
+    }
     announceSession(access, session, runner)
     if (!access.logout) keepKey(session, notebook, runner)
     handOverCli(installation, edges)
@@ -126,16 +129,21 @@ async function refuseBadVersion({ version }: Inputs): Promise<void> {
 
 /** What can be known without a request: whether the config can be changed, and what in the checkout will interfere. */
 async function prepareSession(access: SessionAccess, { runner, machine }: MainEdges): Promise<void> {
-  if (access.login) await readConfig(configPath(blaxelDirectory(machine)))
+  if (access.login) {
+    const directory = blaxelDirectory(machine)
+    await assertLoginPossible(directory)
+    const warning = loginInCheckoutWarning(directory, machine.checkout)
+    if (warning !== undefined) runner.warning(warning)
+  }
   if (access.origin.isForeign) {
     runner.warning(
       `The credential goes to ${new URL(access.origin.url).host}, as the input api-url says: it is no host of Blaxel's.`,
     )
   }
-  for (const setting of settingsInCheckout(machine.checkout)) runner.warning(checkoutWarning(setting))
+  for (const setting of settingsInCheckout(machine.checkout)) runner.warning(settingWarning(setting))
 }
 
-function checkoutWarning(setting: CheckoutSetting): string {
+function settingWarning(setting: CheckoutSetting): string {
   const { file } = setting
   return setting.kind === 'variable'
     ? `${file} in the checkout sets ${setting.variable} (line ${setting.line}): bl and the SDKs read it there, and it may redirect or replace this login.`
@@ -280,35 +288,42 @@ async function logIn(
   }
 }
 
-async function enterConfig(
+/** Adds the login to the config that later steps use; the state says first how to remove it. */
+async function logInHere(
   access: SessionAccess,
   session: Session,
   entry: LoginEntry,
+  version: string,
   notebook: Notebook,
   edges: MainEdges,
 ): Promise<void> {
   const { runner, machine, signal } = edges
   const { workspace, origin, credential } = access
   const directory = blaxelDirectory(machine)
-  const madeDirectory = statIfThere(directory) === undefined
-  if (access.logout) {
-    const wasThere = await isLoggedIn(directory, entry)
-    const tokenHash = hashSecret(session.token)
-    notebook.note({ login: { directory, madeDirectory, workspace, tokenHash, ...(wasThere ? { wasThere } : {}) } })
-  }
-  const use = {
-    id: edges.use,
-    origin: origin.url,
-    entry,
-    credential: hashSecret(secretOf(credential)),
-    notAfter: notAfter(session),
-  }
-  const { sharedWithOtherCredential } = await enter(directory, use, { keep: !access.logout, madeDirectory }, signal)
-  if (sharedWithOtherCredential) {
-    runner.warning(
-      `Another job on this machine is logged in to the workspace '${workspace}' with another credential: bl uses the login that lives longest, whichever job's it is. Give each runner its own HOME to keep them apart.`,
-    )
-  }
+  const tokenHash = hashSecret(session.token)
+  const warnings = await addLogin(
+    directory,
+    {
+      id: edges.use,
+      job: dirname(notebook.state().scratch),
+      endpoint: origin.url,
+      credential: hashSecret(secretOf(credential)),
+      entry,
+      expiresAt: session.expiresAt,
+      isKept: !access.logout,
+      followsContext: !access.exportEnv || ignoresWorkspaceVariable(version),
+    },
+    {
+      info: runner.info,
+      signal,
+      beforeChange: (wasThere) => {
+        if (access.logout) {
+          notebook.note({ login: { directory, workspace, tokenHash, ...(wasThere ? { wasThere } : {}) } })
+        }
+      },
+    },
+  )
+  for (const warning of warnings) runner.warning(warning)
 }
 
 /** A login that stays needs its key. */
@@ -317,13 +332,8 @@ function keepKey({ expiresAt }: Session, notebook: Notebook, runner: Runner): vo
   if (!key || expiresAt === undefined) return
   notebook.forgetKey()
   runner.notice(
-    `The key ${key.name} is not revoked after the job, as 'logout: false' says. It expires at ${rfc3339(expiresAt)}.`,
+    `The key ${key.name} is not revoked after the job, because logout is false. It expires at ${rfc3339(expiresAt)}.`,
   )
-}
-
-/** By this machine's clock a token may look expired that the API takes. */
-function notAfter({ expiresAt }: Session): number {
-  return expiresAt !== undefined && expiresAt > Date.now() ? expiresAt : Date.now() + LASTING_LOGIN_MS
 }
 
 async function timed<T>(phase: string, { runner }: Pick<MainEdges, 'runner'>, work: () => Promise<T>): Promise<T> {

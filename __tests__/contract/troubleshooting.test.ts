@@ -74,13 +74,13 @@ test('the README shows the frequent ones as they stand there', () => {
 test('no message escapes these tests', () => {
   expect(messages.passedOn).toEqual([
     'src/blaxel/api.ts: error.message',
+    'src/inputs.ts: [...warnings, ...environmentWarnings(source.env)]',
     'src/install/install.ts: warning',
     'src/install/release-list.ts: error.message',
     'src/install/release.ts: error.message',
-    'src/inputs.ts: [...warnings, ...environmentWarnings(source.env)]',
-    'src/runner/runner.ts: clean(text)',
-    'src/outputs.ts: access.notice',
     'src/main-step.ts: warning',
+    'src/outputs.ts: access.notice',
+    'src/runner/runner.ts: clean(text)',
     'src/setup.ts: warning',
   ])
 })

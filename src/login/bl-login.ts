@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, homeVariables, inPrivateHome, QUIET, type BlEdges } from '../blaxel/cli.ts'
 import { SetupError } from '../util/errors.ts'
 import type { Outcome } from '../util/process.ts'
-import type { LoginEntry } from './config-text.ts'
+import { findLogin, type LoginEntry } from './config-document.ts'
 
 export interface LoginRequest {
   readonly workspace: string
@@ -35,8 +35,7 @@ export async function login(
       ...(request.environment === undefined ? {} : { BL_ENV: request.environment }),
     }
     const args = ['login', request.workspace, QUIET]
-    const running = edges.run({ file, args, env, cwd: home, timeoutMs: LOGIN_TIMEOUT_MS }, signal)
-    const [outcome, { findLogin }] = await Promise.all([running, warmReader()])
+    const outcome = await edges.run({ file, args, env, cwd: home, timeoutMs: LOGIN_TIMEOUT_MS }, signal)
     if (outcome.kind === 'timed-out') {
       throw new SetupError(
         `'bl login ${request.workspace}' did not end within ${LOGIN_TIMEOUT_MS / 1000} s and was killed.`,
@@ -51,13 +50,6 @@ export async function login(
       'Set the input version to another version of the CLI: 0.1.95 or newer, or latest.',
     )
   })
-}
-
-/** What reads YAML is loaded while bl is busy, and has read a little by then: the first time takes the longest. */
-async function warmReader() {
-  const reader = await import('./config-text.ts')
-  reader.findLogin('workspaces:\n  - name: any\n    credentials:\n      apiKey: any\n', 'any')
-  return reader
 }
 
 function writtenConfig(home: string): string {

@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { parse } from 'yaml'
 import type { Job, StepResult } from '../../../sandbox/job.ts'
 import { CLIENT_ID, CLIENT_SECRET, credentials, openWorld, tree, type World } from '../world.ts'
 
@@ -56,7 +57,8 @@ function expectAsBefore(text = PRIOR): void {
 async function expectAllLoggedIn(begun: readonly Begun[]): Promise<void> {
   expect(begun.map(({ step }) => [step.exitCode, step.annotations])).toEqual(begun.map(() => [0, []]))
   const text = world.config.read() ?? ''
-  expect(names.filter((name) => !text.includes(`- name: "${name}"\n`))).toEqual([])
+  const found = (parse(text) as { workspaces: { name: string }[] }).workspaces.map(({ name }) => name)
+  expect(names.filter((name) => !found.includes(name))).toEqual([])
   expect(begun.filter(({ step }) => !text.includes(String(step.outputs.token)))).toEqual([])
   const codes = await Promise.all(begun.map(async ({ job }) => (await job.run('bl token')).exitCode))
   expect(codes).toEqual(begun.map(() => 0))
@@ -73,7 +75,7 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
     }
   })
 
-  test('on a machine without a config: nothing is left of the directory', async () => {
+  test('on a machine without a config: nothing is left but the database', async () => {
     const machine = await world.newMachine()
     const turns = Array.from({ length: 2 }, async () => {
       for (let round = 0; round < 2; round++) {
@@ -107,10 +109,10 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
     expectAsBefore()
   })
 
-  test('while a stranger edits the config: nothing of its is lost, and nothing of ours stays', async () => {
+  test('while another process edits the config: nothing of its is lost, and nothing of ours stays', async () => {
     let over = false
     let edits = 0
-    const stranger = async () => {
+    const other = async () => {
       while (!over) {
         const file = openSync(world.config.path, 'w')
         await pause(60)
@@ -120,7 +122,7 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
         await pause(200)
       }
     }
-    const editing = stranger()
+    const editing = other()
     const begun = await beginAll()
     expect(begun.map(({ step }) => [step.exitCode, step.annotations])).toEqual(begun.map(() => [0, []]))
     await Promise.all(begun.map(({ job }) => job.end()))
@@ -167,11 +169,11 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
 
   function holdLock(prefix: readonly string[]): { readonly pid: number; readonly held: Promise<void> } {
     const script = join(world.machine.temp, 'holder.mjs')
-    const lock = join(dirname(world.config.path), 'setup-bl.lock')
+    const database = join(dirname(world.config.path), 'setup-bl.db')
     writeFileSync(
       script,
       `import { DatabaseSync } from 'node:sqlite'
-const db = new DatabaseSync(${JSON.stringify(lock)})
+const db = new DatabaseSync(${JSON.stringify(database)})
 db.exec('BEGIN EXCLUSIVE')
 console.log('held')
 setTimeout(() => db.close(), 60_000)`,
