@@ -257,7 +257,7 @@ describe('a text that is no config', () => {
     ['a: 1\n  b: 2\n', 1, 'it is not valid YAML'],
     ['\uFEFFa: 1\nb: "\n', 3, 'it is not valid YAML'],
   ])('%j: line %d, %s', (text, line, why) => {
-    expect(faultOf(text)).toMatchObject({ line, why })
+    expect(faultOf(text)).toMatchObject({ line, message: why })
     expect(findLogin(text, 'a')).toBeUndefined()
     expect(workspacesIn(text)).toEqual([])
   })
@@ -267,7 +267,7 @@ describe('a text that is no config', () => {
     const bomb = 'bcdefgh'
       .split('')
       .reduce((text, name, at) => text + level(name, at === 0 ? 'x' : `*${'abcdefgh'[at] ?? ''}`), '')
-    expect(faultOf(bomb)?.why).toBe("it has an alias that can't be resolved")
+    expect(faultOf(bomb)?.message).toBe("it has an alias that can't be resolved")
   })
 
   test('throws nothing else, whatever it is, and quotes nothing of it', () => {
@@ -297,7 +297,7 @@ describe('a text that is no config', () => {
         const fault = faultOf(parts.join(''))
         if (!fault) return
         expect(Number.isInteger(fault.line) && fault.line > 0).toBe(true)
-        expect(fault.why).not.toContain('SECRET')
+        expect(fault.message).not.toContain('SECRET')
       }),
       1000,
     )

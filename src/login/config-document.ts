@@ -28,10 +28,15 @@ export interface LoginEntry {
   readonly apiKey: string
 }
 
-/** Why a text can't be used as a config. `line` counts from 1. */
-export interface ConfigFault {
+/** Why a text can't be used as a config. */
+class ConfigFault extends Error {
+  /** Counts from 1. */
   readonly line: number
-  readonly why: string
+
+  constructor(line: number, why: string) {
+    super(why)
+    this.line = line
+  }
 }
 
 /** Which entries of a config are ours. */
@@ -52,7 +57,7 @@ export function faultOf(text: string): ConfigFault | undefined {
     parse(text)
     return undefined
   } catch (error) {
-    if (error instanceof InvalidConfig) return error
+    if (error instanceof ConfigFault) return error
     throw error
   }
 }
@@ -117,24 +122,13 @@ export function workspacesIn(text: string): string[] {
   return faultOf(text) ? [] : namesOf(parse(text))
 }
 
-class InvalidConfig extends Error implements ConfigFault {
-  readonly line: number
-  readonly why: string
-
-  constructor(line: number, why: string) {
-    super(why)
-    this.line = line
-    this.why = why
-  }
-}
-
 const WHY: Readonly<Record<string, string>> = { DUPLICATE_KEY: 'it has a key twice' }
 
 function parse(marked: string): Config {
   const text = marked.replace(/^\uFEFF/, '')
   const lines = new LineCounter()
   const fail: Fail = (offset, why) => {
-    throw new InvalidConfig(lines.linePos(offset).line, why)
+    throw new ConfigFault(lines.linePos(offset).line, why)
   }
   const [first, second] = [...composed(text, PARSING, lines)]
   for (const { code, pos } of first?.errors ?? []) fail(pos[0], WHY[code] ?? 'it is not valid YAML')
@@ -238,12 +232,13 @@ class Config {
     this.root.set('context', map)
   }
 
-  /** The values, without those that `bl` adds when it rewrites the file. */
+  /** The values, without empty ones and those that `bl` adds when it rewrites the file; the order of entries is none. */
   meaning(): unknown {
-    const { tracking, ...values } = this.document.toJS() as Record<string, unknown>
-    const { workspaces, ...others } = withoutEmpty({ ...values, tracking: tracking === 'false' ? '' : tracking })
-    const entries = Array.isArray(workspaces) ? workspaces.map((entry) => JSON.stringify(entry)).sort() : workspaces
-    return { ...others, ...(entries === undefined ? {} : { workspaces: entries }) }
+    const values: unknown = JSON.parse(JSON.stringify(this.document.toJS()), (key, value: unknown) => {
+      if (saysNothing(key, value)) return undefined
+      return key === 'workspaces' && Array.isArray(value) ? value.toSorted(byName) : value
+    })
+    return values ?? {}
   }
 
   /** The lines of all comments. */
@@ -326,22 +321,19 @@ function joined(first: string, second: string | null | undefined): string {
   return second ? `${first}\n${second}` : first
 }
 
+/** Its values in quotes, since `bl` would take some names for numbers. */
 function entryNode({ name, id, env, apiKey }: LoginEntry): YAMLMap {
-  const entry = new YAMLMap()
-  const credentials = new YAMLMap()
-  credentials.set('apiKey', quoted(apiKey))
-  entry.set('name', quoted(name))
-  if (id !== undefined) entry.set('id', quoted(id))
-  if (env !== undefined) entry.set('env', quoted(env))
-  entry.set('credentials', credentials)
-  return entry
+  const node = new Document({ name, id, env, credentials: { apiKey } }, PARSING).contents as unknown as YAMLMap
+  visit(node, {
+    Scalar: (key, scalar) => {
+      if (key !== 'key') scalar.type = Scalar.QUOTE_DOUBLE
+    },
+  })
+  return node
 }
 
-/** In quotes, since `bl` would take some names for numbers. */
 function quoted(value: string): Scalar<string> {
-  const scalar = new Scalar(value)
-  scalar.type = Scalar.QUOTE_DOUBLE
-  return scalar
+  return Object.assign(new Scalar(value), { type: Scalar.QUOTE_DOUBLE })
 }
 
 function namesOf(config: Config): string[] {
@@ -368,25 +360,14 @@ function isNothing(node: unknown): boolean {
   return isScalar(node) ? EMPTY.includes(node.value) : EMPTY.includes(node)
 }
 
-/** A copy without empty values and `expires_in: 0`, its keys in order; undefined for an empty value. */
-function pruned(value: unknown): unknown {
-  if (Array.isArray(value)) {
-    const items = value.map(pruned).filter((item) => item !== undefined)
-    return items.length > 0 ? items : undefined
-  }
-  if (typeof value === 'object' && value !== null) {
-    const fields = withoutEmpty(value)
-    return Object.keys(fields).length > 0 ? fields : undefined
-  }
-  return EMPTY.includes(value) ? undefined : value
+function saysNothing(key: string, value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length === 0
+  return EMPTY.includes(value) || (key === 'expires_in' && value === '0') || (key === 'tracking' && value === 'false')
 }
 
-function withoutEmpty(fields: object): Record<string, unknown> {
-  const kept = Object.entries(fields).flatMap(([key, value]) => {
-    const result = key === 'expires_in' && value === '0' ? undefined : pruned(value)
-    return result === undefined ? [] : [[key, result] as const]
-  })
-  return Object.fromEntries(kept.sort(([a], [b]) => (a < b ? -1 : 1)))
+function byName(a: unknown, b: unknown): number {
+  const [first, second] = [a, b].map((entry) => String((entry as { readonly name?: unknown } | undefined)?.name))
+  return (first ?? '') < (second ?? '') ? -1 : 1
 }
 
 function offsetOf(node: unknown): number {

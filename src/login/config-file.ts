@@ -77,7 +77,7 @@ function readOnce(path: string): Seen {
     if (text === '') return { kind: 'empty', snapshot, changedAt }
     const fault = faultOf(text)
     if (!fault) return { kind: 'whole', snapshot }
-    const what = `${path}, line ${fault.line}: ${fault.why}, so no login can be added to it.`
+    const what = `${path}, line ${fault.line}: ${fault.message}, so no login can be added to it.`
     return invalid(new SetupError(what, `${FIX}, or set 'login: false'.`), changedAt)
   } catch (error) {
     if (error instanceof SetupError) throw error

@@ -28,8 +28,8 @@ export interface DatabaseDeps {
 const DEADLINE_MS = 120_000
 const SAY_AFTER_MS = 1_000
 const VERSION = 1
+/** SQLite takes no longer ones, with room for `-journal`. */
 const LONGEST_PATH = 504
-const WHAT = "setup-bl's record of the logins on this machine"
 
 /**
  * Works with the login store while no other process does. Its lock is a lock of the operating system, which ends with
@@ -54,6 +54,9 @@ export async function withDatabase<T>(
 
 /** Private from its first byte. Once a process holds the lock, opening and closing the file here would end it. */
 function ensureFile(path: string): void {
+  if (Buffer.byteLength(path) > LONGEST_PATH) {
+    throw new SetupError(`${path} is longer than ${LONGEST_PATH} bytes.`, "Use a shorter HOME, or set 'login: false'.")
+  }
   ensureDirectory(dirname(path))
   try {
     const file = openSync(path, 'wx', 0o600)
@@ -177,9 +180,15 @@ function read(connection: DatabaseSync, path: string): LoginStore {
 }
 
 const BUSY = 5
-const [SQL, READ_ONLY, CORRUPT, FULL, CANT_OPEN, NOT_A_DATABASE] = [1, 8, 11, 13, 14, 26]
+const DAMAGED = [1, 11, 26]
+/** What SQLite's result codes (https://sqlite.org/rescode.html) mean, and what to do. */
+const FAULTS: Readonly<Record<number, readonly [string, string]>> = {
+  8: ['it or its directory is read-only', 'Make both writable'],
+  13: ['the disk is full', 'Free some space'],
+  14: ["it can't be opened", "Give the runner's user access to it and its directory"],
+}
 
-/** SQLite's result code without its details (https://sqlite.org/rescode.html). */
+/** SQLite's result code without its details. */
 function primaryCode(error: unknown): number | undefined {
   const code = error instanceof Error && 'errcode' in error ? error.errcode : undefined
   return typeof code === 'number' ? code & 0xff : undefined
@@ -189,35 +198,17 @@ function inWords<T>(path: string, work: () => T): T {
   try {
     return work()
   } catch (error) {
-    throw primaryCode(error) === undefined ? error : databaseError(path, error)
-  }
-}
-
-function databaseError(path: string, cause: unknown): SetupError {
-  const fail = (why: string, remedy: string) =>
-    new SetupError(`${path} can't be used: ${why}.`, `${remedy}, or set 'login: false'.`, { cause })
-  switch (primaryCode(cause)) {
-    case SQL:
-    case CORRUPT:
-    case NOT_A_DATABASE:
-      return notOurs(path, 'is damaged', cause)
-    case READ_ONLY:
-      return fail('it or its directory is read-only', 'Make both writable')
-    case FULL:
-      return fail('the disk is full', 'Free some space')
-    case CANT_OPEN:
-      return Buffer.byteLength(path) > LONGEST_PATH
-        ? fail(`its path is longer than ${LONGEST_PATH} bytes`, 'Use a shorter HOME')
-        : fail('it can not be opened', "Give the runner's user access to it and its directory")
-    case undefined:
-    default:
-      return fail(messageOf(cause), 'Check the disk of the runner')
+    const code = primaryCode(error)
+    if (code === undefined) throw error
+    if (DAMAGED.includes(code)) throw notOurs(path, 'is damaged', error)
+    const [why, remedy] = FAULTS[code] ?? [messageOf(error), 'Check the disk of the runner']
+    throw new SetupError(`${path} can't be used: ${why}.`, `${remedy}, or set 'login: false'.`, { cause: error })
   }
 }
 
 function notOurs(path: string, fault: string, cause?: unknown): SetupError {
   return new SetupError(
-    `${path} ${fault}; it is ${WHAT}, and nothing was changed.`,
+    `${path} ${fault}; it is setup-bl's record of the logins on this machine, and nothing was changed.`,
     `When no other job runs here, check config.yaml beside it, and delete it and ${path}-journal.`,
     { cause },
   )

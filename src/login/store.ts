@@ -169,58 +169,51 @@ export function parseStore(text: string): LoginStore | undefined {
   return isStore(value) ? value : undefined
 }
 
+type Check = (value: unknown) => boolean
+
+/** Whether a value is an object whose fields have the form that they should have. */
+function fits(checks: Readonly<Record<string, Check>>): Check {
+  return (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    Object.entries(checks).every(([field, check]) => check((value as Readonly<Record<string, unknown>>)[field]))
+}
+
+const isText: Check = (value) => typeof value === 'string'
+const isFlag: Check = (value) => typeof value === 'boolean'
+const isMode: Check = (value) => typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 0o777
+const isConfig: Check = (value) => typeof value === 'string' && faultOf(value) === undefined
+const isUrl: Check = (value) => typeof value === 'string' && URL.canParse(value)
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value)
+const listOf =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(check)
+const isAbsent = fits({ kind: (kind) => kind === 'absent' })
+const isPresent = fits({ kind: (kind) => kind === 'present', text: isConfig, mode: isMode })
+
+const isStored = fits({
+  base: optional((base) => isAbsent(base) || isPresent(base)),
+  expected: listOf(isText),
+  logins: listOf(
+    fits({
+      id: isId,
+      job: isText,
+      endpoint: isUrl,
+      credential: isText,
+      entry: fits({ name: isWorkspaceName, id: optional(isId), env: optional(isEnvironmentName), apiKey: isToken }),
+      expiresAt: Number.isFinite,
+      dropsAt: Number.isFinite,
+      isKept: isFlag,
+      followsContext: isFlag,
+    }),
+  ),
+  removed: listOf(fits({ workspace: isWorkspaceName, tokenHash: isText, until: Number.isFinite })),
+})
+
 function isStore(value: unknown): value is LoginStore {
-  return (
-    isObject(value) &&
-    (value.base === undefined || isContent(value.base)) &&
-    isListOf(value.expected, isText) &&
-    isListOf(value.logins, isLogin) &&
-    isListOf(value.removed, isRecentlyRemoved)
-  )
-}
-
-function isContent(value: unknown): value is ConfigContent {
-  if (!isObject(value)) return false
-  const { kind, text, mode } = value
-  if (kind === 'absent') return true
-  const isMode = Number.isInteger(mode) && (mode as number) >= 0 && (mode as number) <= 0o777
-  return kind === 'present' && isMode && isText(text) && faultOf(text) === undefined
-}
-
-function isLogin(value: unknown): value is Login {
-  if (!isObject(value)) return false
-  const { id, job, endpoint, credential, entry, expiresAt, dropsAt, isKept, followsContext } = value
-  return (
-    [job, endpoint, credential].every(isText) &&
-    isId(id) &&
-    URL.canParse(endpoint as string) &&
-    [expiresAt, dropsAt].every(Number.isFinite) &&
-    typeof isKept === 'boolean' &&
-    typeof followsContext === 'boolean' &&
-    isEntry(entry)
-  )
-}
-
-function isEntry(value: unknown): value is LoginEntry {
-  if (!isObject(value)) return false
-  const { name, id, env, apiKey } = value
-  const isPlain = (id === undefined || isId(id)) && (env === undefined || isEnvironmentName(env))
-  return isWorkspaceName(name) && isToken(apiKey) && isPlain
-}
-
-function isRecentlyRemoved(value: unknown): value is RemovedLogin & { readonly until: number } {
-  if (!isObject(value)) return false
-  return isWorkspaceName(value.workspace) && isText(value.tokenHash) && Number.isFinite(value.until)
-}
-
-function isListOf<T>(value: unknown, isOne: (value: unknown) => value is T): value is T[] {
-  return Array.isArray(value) && value.every(isOne)
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string'
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return isStored(value)
 }
