@@ -2,6 +2,8 @@ import { realpathSync } from 'node:fs'
 import { dirname, isAbsolute, relative, sep } from 'node:path'
 import type { Login } from './store.ts'
 
+/** Tokens of the same lifetime, requested at the same time, expire at nearly the same time. */
+const NEARLY_MS = 300_000
 const OWN_HOME = 'Give each runner its own HOME to keep them apart.'
 
 /**
@@ -21,7 +23,7 @@ export function loginWarnings(login: Login, others: readonly Login[], directory:
       `Another job on this machine is logged in to workspace '${name}' with another credential: bl uses the newest login in both jobs. ${OWN_HOME}`,
     )
   }
-  if (sharing.some(({ expiresAt }) => expiresAt > login.expiresAt)) {
+  if (sharing.some(({ expiresAt }) => expiresAt > login.expiresAt + NEARLY_MS)) {
     warnings.push(
       `This login to workspace '${name}' expires before that of another job on this machine, whose bl commands fail from then on. ${OWN_HOME}`,
     )

@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
+import { existsSync, readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Job, Running } from '../../../sandbox/job.ts'
-import { abandonLogins } from '../login-store.ts'
+import { abandonLogins, databasePath } from '../login-store.ts'
 import { credentials, inWorld, tree, type World } from '../world.ts'
 
 const PRIOR = `context: {workspace: personal}   # mine
@@ -38,6 +39,9 @@ function expectAsBefore({ config, machine, sandbox }: World, job: Job): void {
   expect(tree(machine.home)).toEqual(['.blaxel', '.blaxel/config.yaml'])
   expect([...tree(machine.toolCache), ...tree(job.temp)].filter((path) => path.includes('setup-bl-'))).toEqual([])
   expect(sandbox.blaxel.keys.size).toBe(0)
+  if (!existsSync(databasePath(config))) return
+  const database = readFileSync(databasePath(config), 'latin1')
+  for (const token of sandbox.blaxel.issued) expect(database).not.toContain(token)
 }
 
 async function expectNextWorks(world: World): Promise<void> {

@@ -161,11 +161,32 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
       await pause(1500)
       expect([isDone, world.config.read()?.includes('team-1')]).toEqual([false, false])
       process.kill(holder.pid, 'SIGKILL')
-      expect((await running.result).exitCode).toBe(0)
+      const { exitCode, log } = await running.result
+      expect(exitCode).toBe(0)
+      expect(log).toContain('Waiting for another job on this machine, which is using ')
       await Promise.all([first.end(), second.end()])
       expectAsBefore()
     },
   )
+
+  test.each(['SIGINT', 'SIGTERM'] as const)('a step that waits for the lock hears %s at once', async (signal) => {
+    const first = world.machine.job()
+    await first.uses({ with: inputsOf(0) })
+    const holder = holdLock([])
+    await holder.held
+    const second = world.machine.job()
+    const running = second.start({ with: inputsOf(1) })
+    while (!running.outputSoFar().includes('Waiting for another job')) await pause(20)
+    const cancelledAt = performance.now()
+    running.kill(signal)
+    const { exitCode, annotations } = await running.result
+    expect(performance.now() - cancelledAt).toBeLessThan(2_000)
+    expect(exitCode).toBe(1)
+    expect(annotations.map(({ message }) => message).join()).toContain(`cancelled (${signal})`)
+    process.kill(holder.pid, 'SIGKILL')
+    await Promise.all([first.end(), second.end()])
+    expectAsBefore()
+  })
 
   function holdLock(prefix: readonly string[]): { readonly pid: number; readonly held: Promise<void> } {
     const script = join(world.machine.temp, 'holder.mjs')
