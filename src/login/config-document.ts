@@ -109,8 +109,7 @@ export function hasSameMeaning(a: string, b: string): boolean {
  * to be harmless are taken over.
  */
 export function findLogin(text: string, workspace: string): LoginEntry | undefined {
-  if (faultOf(text)) return undefined
-  const [item] = parse(text).entries(workspace)
+  const [item] = entriesIn(text, workspace)
   const apiKey = item && apiKeyOf(item)
   if (!item || apiKey === undefined) return undefined
   const [id, env] = ['id', 'env'].map((field) => textOf(item.get(field, true)))
@@ -119,7 +118,16 @@ export function findLogin(text: string, workspace: string): LoginEntry | undefin
 
 /** The workspaces that a config has entries for; none where it is invalid. */
 export function workspacesIn(text: string): string[] {
-  return faultOf(text) ? [] : namesOf(parse(text))
+  return entriesIn(text).flatMap((entry) => nameOf(entry) ?? [])
+}
+
+function entriesIn(text: string, workspace?: string): YAMLMap[] {
+  try {
+    return parse(text).entries(workspace)
+  } catch (error) {
+    if (error instanceof ConfigFault) return []
+    throw error
+  }
 }
 
 const WHY: Readonly<Record<string, string>> = { DUPLICATE_KEY: 'it has a key twice' }

@@ -123,7 +123,8 @@ export async function removeLogin(directory: string, login: AddedLogin, deps: Lo
     const now = Date.now()
     const before = database.read()
     const logins = remaining(before, login.id, now)
-    const removed = login.wasThere ? [] : [login]
+    const isKnown = before.logins.some(({ id }) => id === login.id)
+    const removed = login.wasThere || isKnown ? [] : [login]
     await changeConfig(directory, login.id, database, before, { logins, removed, signal: deps.signal })
     return { isTokenInUse: logins.some((other) => isLive(other, now) && mayUse(other, login)) }
   })
@@ -145,7 +146,7 @@ function isSameLogin(a: LoginEntry, b: LoginEntry): boolean {
 interface Change {
   /** Those that are to be live. */
   readonly logins: readonly Login[]
-  /** Is not to stay even where the database does not know it. */
+  /** Is not to stay though the database does not know it. */
   readonly removed: readonly RemovedLogin[]
   readonly beforeChange?: (base: ConfigContent) => void
   readonly signal: AbortSignal

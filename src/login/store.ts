@@ -105,7 +105,7 @@ export function baseOf(store: LoginStore, current: ConfigContent, also: readonly
 
 /** A base without one login, which became part of it where the store was lost. */
 export function withoutRemoved(base: ConfigContent, removed: readonly RemovedLogin[]): ConfigContent {
-  if (base.kind === 'absent') return base
+  if (base.kind === 'absent' || removed.length === 0) return base
   const isOurs = (name: string, apiKey: string) => isRemoved(removed, name, apiKey)
   return contentOf(withoutLogins(base.text, isOurs), base.mode)
 }

@@ -14,6 +14,8 @@ workspaces:
       credentials: {apiKey: 'of this machine'}
     # the last word
 `
+/** What a step says that waits for the lock for over a second. */
+const WAITING = 'Waiting for another job on this machine, which is using '
 const JOBS = process.env.LONG === '1' ? 20 : 6
 const VERSIONS = Array.from({ length: process.env.LONG === '1' ? 8 : 3 }, (_, index) => `9.8.${index}`)
 const names = Array.from({ length: JOBS }, (_, index) => `team-${index}`)
@@ -158,12 +160,10 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
       const running = second.start({ with: inputsOf(1) })
       let isDone = false
       void running.result.then(() => (isDone = true))
-      await pause(1500)
+      while (!running.outputSoFar().includes(WAITING)) await pause(20)
       expect([isDone, world.config.read()?.includes('team-1')]).toEqual([false, false])
       process.kill(holder.pid, 'SIGKILL')
-      const { exitCode, log } = await running.result
-      expect(exitCode).toBe(0)
-      expect(log).toContain('Waiting for another job on this machine, which is using ')
+      expect((await running.result).exitCode).toBe(0)
       await Promise.all([first.end(), second.end()])
       expectAsBefore()
     },
@@ -176,7 +176,7 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
     await holder.held
     const second = world.machine.job()
     const running = second.start({ with: inputsOf(1) })
-    while (!running.outputSoFar().includes('Waiting for another job')) await pause(20)
+    while (!running.outputSoFar().includes(WAITING)) await pause(20)
     const cancelledAt = performance.now()
     running.kill(signal)
     const { exitCode, annotations } = await running.result
