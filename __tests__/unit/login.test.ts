@@ -754,6 +754,17 @@ describe('a database', () => {
     expectNoToken(home)
   })
 
+  test('with a journal that a killed job has left has none after the next removal, whatever that has to do', async () => {
+    const home = makeHome()
+    const [job, never] = [makeJob(home, makeLogin('acme')), makeJob(home, makeLogin('acme'))]
+    await job.add()
+    await job.remove()
+    // As SQLite leaves it in exclusive mode: without a header, but with pages.
+    writeFileSync(`${home.database}-journal`, `${'\0'.repeat(512)}session-token-of-page`)
+    await never.remove()
+    expectNoToken(home)
+  })
+
   test('that was deleted with its directory is no error', async () => {
     const { home, job } = await homeWithLogin()
     rmSync(home.directory, { recursive: true })

@@ -7,7 +7,7 @@ import { removeFile, statIfThere } from '../util/fs.ts'
 import { findLogin, hasSameMeaning, workspacesIn, type LoginEntry } from './config-document.ts'
 import { configPath, keepsChanging, readConfig, replaceConfig } from './config-file.ts'
 import { withDatabase, type Database } from './database.ts'
-import { assertWritable } from './directory.ts'
+import { assertWritable, quietly } from './directory.ts'
 import {
   baseOf,
   fingerprint,
@@ -191,8 +191,13 @@ async function changeConfig(
   try {
     let store = await attempt()
     while (!store) store = await attempt()
-    // What was never added, as on a disk without room, needs no room to be removed.
     if (store !== before) database.commit(store)
+    // Nothing to store, as where a disk without room let nothing be added: this only removes a journal of a killed job.
+    else {
+      quietly(() => {
+        database.commit(before)
+      })
+    }
   } catch (error) {
     database.restore({ ...before, base, expected })
     throw error
