@@ -1,9 +1,10 @@
+import { dirname } from 'node:path'
 import { messageOf } from './util/errors.ts'
 import { remove } from './util/fs.ts'
 import type { Http } from './util/http.ts'
 import { createApi } from './blaxel/api.ts'
 import { hashSecret } from './blaxel/credential.ts'
-import { leave } from './login/login-ledger.ts'
+import { removeLogin } from './login/login.ts'
 import type { Runner } from './runner/runner.ts'
 import { parseState, type KeyState, type LoginState, type State } from './state.ts'
 
@@ -34,36 +35,36 @@ export async function cleanup(saved: string, apiKey: string | undefined, deps: C
     )
     return
   }
-  const others = state.login ? await logOut(state.login, state, deps) : 'none'
-  if (state.key) await revoke(state.key, apiKey, others, deps)
+  const tokenUse = state.login ? await logOut(state.login, state, deps) : 'unused'
+  if (state.key) await revoke(state.key, apiKey, tokenUse, deps)
   await removeDirectories(state, deps)
 }
 
-/** Whether other jobs on this machine use the workspace. */
-type Others = 'none' | 'some' | 'unknown'
+/** Whether another job on this machine may use the session token. */
+type TokenUse = 'unused' | 'used' | 'unknown'
 
-async function logOut(login: LoginState, { use }: State, { runner, signal }: CleanupDeps): Promise<Others> {
-  const { directory, workspace } = login
+async function logOut(login: LoginState, { use, scratch }: State, { runner, signal }: CleanupDeps): Promise<TokenUse> {
+  const { directory, workspace, tokenHash, wasThere = false } = login
+  const added = { id: use, job: dirname(scratch), workspace, tokenHash, wasThere }
   try {
-    const { workspaceInUse } = await leave(directory, { id: use, ...login }, signal)
+    const { isTokenInUse } = await removeLogin(directory, added, { info: runner.info, signal })
     runner.info(`Logged out of workspace ${workspace}`)
-    return workspaceInUse ? 'some' : 'none'
+    return isTokenInUse ? 'used' : 'unused'
   } catch (error) {
-    runner.warning(`The login to workspace ${workspace} could not be taken back: ${messageOf(error)}`)
+    runner.warning(`The login to workspace ${workspace} could not be removed: ${messageOf(error)}`)
     return 'unknown'
   }
 }
 
-async function revoke(key: KeyState, apiKey: string | undefined, others: Others, deps: CleanupDeps): Promise<void> {
+async function revoke(key: KeyState, apiKey: string | undefined, tokenUse: TokenUse, deps: CleanupDeps): Promise<void> {
   const { runner, http, signal } = deps
   const until = `It expires by itself at ${new Date(key.expiresAt).toISOString()}.`
-  // Its key must not be pulled from under another job.
-  if (others !== 'none') {
+  if (tokenUse !== 'unused') {
     const why =
-      others === 'some'
-        ? 'another job on this machine uses'
-        : 'it is not known whether another job on this machine uses'
-    runner.notice(`The key ${key.name} was not revoked, since ${why} the workspace ${key.workspace}. ${until}`)
+      tokenUse === 'used'
+        ? 'another job on this machine may use it'
+        : 'it is not known whether another job on this machine uses it'
+    runner.notice(`The key ${key.name} was not revoked: ${why}. ${until}`)
     return
   }
   if (apiKey === undefined || hashSecret(apiKey) !== key.credential) {

@@ -1,8 +1,6 @@
 import { dirname } from 'node:path'
-import { readConfig } from './login/config-file.ts'
-import { loggedInWorkspaces } from './login/config-text.ts'
-import { configPath } from './login/login-ledger.ts'
 import { DEFAULT_API_URL, type Endpoint } from './blaxel/endpoint.ts'
+import { machineWorkspaces } from './login/login.ts'
 import type { Session } from './blaxel/session.ts'
 import type { Installation } from './install/install.ts'
 import type { Access, SessionAccess } from './inputs.ts'
@@ -84,20 +82,11 @@ export async function setNoSessionOutputs(access: Access, { runner, machine }: O
   runner.setOutput('token-expires-at', '')
   if (access.kind !== 'session' && access.notice !== undefined) runner.notice(access.notice)
   if (access.kind !== 'skipped') return
-  const workspaces = await machineLogins(machine)
+  const workspaces = await machineWorkspaces(blaxelDirectory(machine))
   if (workspaces.length === 0) return
   runner.warning(
     `This machine is logged in to ${enumerate(workspaces)} by a config of its own, which bl uses in this job: a pull request from a fork can so act there. Log it out, or keep such jobs off this runner.`,
   )
-}
-
-async function machineLogins(machine: Machine): Promise<string[]> {
-  try {
-    const { content } = await readConfig(configPath(blaxelDirectory(machine)))
-    return content.kind === 'present' ? loggedInWorkspaces(content.text) : []
-  } catch {
-    return [] // a config that we can't read is none that we could warn of
-  }
 }
 
 function enumerate(names: readonly string[]): string {

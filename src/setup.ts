@@ -8,9 +8,9 @@ import { install, type Installation } from './install/install.ts'
 import type { Platform } from './install/platform.ts'
 import { dropEntry, stagingDirectory } from './install/tool-cache.ts'
 import { login, UnusableProgramError } from './login/bl-login.ts'
-import { readConfig } from './login/config-file.ts'
-import type { LoginEntry } from './login/config-text.ts'
-import { configPath, enter, isLoggedIn } from './login/login-ledger.ts'
+import type { LoginEntry } from './login/config-document.ts'
+import { addLogin, assertLoginPossible, otherLoginWarning } from './login/login.ts'
+import { ignoresWorkspaceVariable, loginInCheckoutWarning } from './login/warnings.ts'
 import {
   announceSession,
   rfc3339,
@@ -26,7 +26,7 @@ import { directoryNames, type KeyState, type State } from './state.ts'
 import { concurrently } from './util/concurrently.ts'
 import { withDeadline } from './util/deadline.ts'
 import { SetupError } from './util/errors.ts'
-import { discard, statIfThere } from './util/fs.ts'
+import { discard } from './util/fs.ts'
 import type { Http } from './util/http.ts'
 import type { Run } from './util/process.ts'
 
@@ -40,8 +40,6 @@ export interface SetupDeps extends OutputDeps {
 }
 
 const API_DEADLINE_MS = 120_000
-/** How long a login without an expiry stays in the ledger when its job is killed for good. */
-const LASTING_LOGIN_MS = 86_400_000
 
 /**
  * The main step: installs the CLI and opens a session at the same time, logs in, and sets outputs, environment and PATH.
@@ -66,7 +64,10 @@ export async function setup(inputs: Inputs, deps: SetupDeps): Promise<void> {
   }
   if (access.login) {
     const entry = await timed('login', deps, () => runLogin(access, session, installation, state, deps))
-    await timed('config', deps, () => enterConfig(access, session, entry, state, deps))
+    await timed('config', deps, () => logInHere(access, session, entry, installation.version, state, deps))
+  } else {
+    const warning = await otherLoginWarning(blaxelDirectory(deps.machine), access.workspace, session.token)
+    if (warning !== undefined) runner.warning(warning)
   }
   announceSession(access, session, runner)
   if (!access.logout) keepKey(session, state, runner)
@@ -108,16 +109,21 @@ function createStateStore({ runner, machine, invocation: use }: SetupDeps): Stat
 
 /** What can be known without a request: whether the config can be changed, and what in the checkout will interfere. */
 async function prepareSession(access: SessionAccess, { runner, machine }: SetupDeps): Promise<void> {
-  if (access.login) await readConfig(configPath(blaxelDirectory(machine)))
+  if (access.login) {
+    const directory = blaxelDirectory(machine)
+    await assertLoginPossible(directory)
+    const warning = loginInCheckoutWarning(directory, machine.checkout)
+    if (warning !== undefined) runner.warning(warning)
+  }
   if (access.endpoint.isForeign) {
     runner.warning(
       `The credential goes to ${new URL(access.endpoint.url).host}, as the input api-url says: it is no host of Blaxel's.`,
     )
   }
-  for (const setting of settingsInCheckout(machine.checkout)) runner.warning(checkoutWarning(setting))
+  for (const setting of settingsInCheckout(machine.checkout)) runner.warning(settingWarning(setting))
 }
 
-function checkoutWarning(setting: CheckoutSetting): string {
+function settingWarning(setting: CheckoutSetting): string {
   const { file } = setting
   return setting.kind === 'variable'
     ? `${file} in the checkout sets ${setting.variable} (line ${setting.line}): bl and the SDKs read it there, and it may redirect or replace this login.`
@@ -197,35 +203,34 @@ async function runLogin(
   }
 }
 
-async function enterConfig(
+/** Adds the login to the config that later steps use; the state says first how to remove it. */
+async function logInHere(
   access: SessionAccess,
   session: Session,
   entry: LoginEntry,
+  version: string,
   state: StateStore,
   deps: SetupDeps,
 ): Promise<void> {
   const { runner, machine, signal } = deps
   const { workspace, endpoint, credential } = access
   const directory = blaxelDirectory(machine)
-  const madeDirectory = statIfThere(directory) === undefined
-  if (access.logout) {
-    const wasThere = await isLoggedIn(directory, entry)
-    const tokenHash = hashSecret(session.token)
-    state.save({ login: { directory, madeDirectory, workspace, tokenHash, ...(wasThere ? { wasThere } : {}) } })
-  }
-  const use = {
+  const tokenHash = hashSecret(session.token)
+  const newLogin = {
     id: deps.invocation,
-    origin: endpoint.url,
-    entry,
+    job: machine.temp,
+    endpoint: endpoint.url,
     credential: hashSecret(secretOf(credential)),
-    notAfter: notAfter(session),
+    entry,
+    expiresAt: session.expiresAt,
+    isKept: !access.logout,
+    followsContext: !access.exportEnv || ignoresWorkspaceVariable(version),
   }
-  const { sharedWithOtherCredential } = await enter(directory, use, { keep: !access.logout, madeDirectory }, signal)
-  if (sharedWithOtherCredential) {
-    runner.warning(
-      `Another job on this machine is logged in to the workspace '${workspace}' with another credential: bl uses the login that lives longest, whichever job's it is. Give each runner its own HOME to keep them apart.`,
-    )
+  const beforeChange = (wasThere: boolean) => {
+    if (access.logout) state.save({ login: { directory, workspace, tokenHash, ...(wasThere ? { wasThere } : {}) } })
   }
+  const warnings = await addLogin(directory, newLogin, { info: runner.info, signal, beforeChange })
+  for (const warning of warnings) runner.warning(warning)
 }
 
 /** A login that stays needs its key. */
@@ -234,13 +239,8 @@ function keepKey({ expiresAt }: Session, state: StateStore, runner: Runner): voi
   if (!key || expiresAt === undefined) return
   state.clearKey()
   runner.notice(
-    `The key ${key.name} is not revoked after the job, as 'logout: false' says. It expires at ${rfc3339(expiresAt)}.`,
+    `The key ${key.name} is not revoked after the job, because logout is false. It expires at ${rfc3339(expiresAt)}.`,
   )
-}
-
-/** By this machine's clock a token may look expired that the API takes. */
-function notAfter({ expiresAt }: Session): number {
-  return expiresAt !== undefined && expiresAt > Date.now() ? expiresAt : Date.now() + LASTING_LOGIN_MS
 }
 
 async function timed<T>(phase: string, { runner }: Pick<SetupDeps, 'runner'>, work: () => Promise<T>): Promise<T> {

@@ -21,8 +21,6 @@ export interface State {
 export interface LoginState {
   /** `~/.blaxel` */
   readonly directory: string
-  /** It was not there before. */
-  readonly madeDirectory: boolean
   readonly workspace: string
   /** SHA-256 of the session token, in hex */
   readonly tokenHash: string
@@ -77,10 +75,9 @@ function isState(value: unknown): value is State {
 
 function isLogin(value: unknown): value is LoginState {
   if (!isObject(value)) return false
-  const { directory, madeDirectory, workspace, tokenHash, wasThere } = value
+  const { directory, workspace, tokenHash, wasThere } = value
   return (
     isPathTo(directory, '.blaxel') &&
-    typeof madeDirectory === 'boolean' &&
     isWorkspaceName(workspace) &&
     isHex(tokenHash, 64) &&
     (wasThere === undefined || wasThere === true)

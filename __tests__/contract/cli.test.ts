@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import { packageCli } from '../../sandbox/cli/package.ts'
 import { openSandbox, type RecordedRequest, type Sandbox } from '../../sandbox/sandbox.ts'
-import { render, type LoginEntry } from '../../src/login/config-text.ts'
+import { withLogins, type LoginEntry } from '../../src/login/config-document.ts'
 
 // What the action and its users count on `bl` to do, faults included. The sandbox's stand-in must always do it, and so
 // must a real CLI (0.1.95 or newer) where SETUP_BL_REAL_CLI names one.
@@ -57,8 +57,8 @@ function entry(name: string, apiKey: string, id = name === 'beta' ? 'ws-2' : 'ws
 }
 
 /** config.yaml as the action writes it over a base, with every text in quotes. */
-function withLogin(base: string | undefined, own: LoginEntry): string | undefined {
-  return render(base, [{ entry: own, notAfter: 1 }])
+function withLogin(base: string | undefined, own: LoginEntry): string {
+  return withLogins(base, [own], own.name)
 }
 
 const ACME: LoginEntry = { name: 'acme', id: 'ws-1', apiKey: KEY }

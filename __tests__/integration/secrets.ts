@@ -142,7 +142,7 @@ interface Scan {
 
 /**
  * A use of the action with a plain API key, which is its own session token. Until its job ends it may stand in five
- * places: the output `token`, BL_API_KEY in the environment file, the CLI's config, the ledger, and `bl`'s environment.
+ * places: the output `token`, BL_API_KEY in the environment file, the CLI's config, the database of logins, and `bl`'s environment.
  */
 interface PlainUse {
   readonly key: string
@@ -295,9 +295,9 @@ function leaksOnDisk(
   )
 }
 
-/** The CLI's config (also the one in a private home that a killed step has left), the ledger, and what they are made of. */
+/** The CLI's config (also the one in a private home that a killed step has left), the database of logins, and what they are made of. */
 const LOGIN_FILES =
-  /^(?:HOME|RUNNER_TEMP[/\\]setup-bl-[^/\\]+[/\\][^/\\]+)[/\\]\.blaxel[/\\](?:config\.yaml|setup-bl\.json)[^/\\]*$/
+  /^(?:HOME|RUNNER_TEMP[/\\]setup-bl-[^/\\]+[/\\][^/\\]+)[/\\]\.blaxel[/\\](?:config\.yaml|setup-bl\.db)[^/\\]*$/
 
 function withoutPlainKeys(place: string, text: string, plainUses: readonly PlainUse[]): string {
   if (!LOGIN_FILES.test(place)) return text

@@ -1,6 +1,6 @@
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { chmod, mkdir, utimes, writeFile } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import type { StepResult } from '../../sandbox/job.ts'
 import { createMachine, type Machine } from '../../sandbox/machine.ts'
 import { openSandbox, type Sandbox, type SandboxOptions } from '../../sandbox/sandbox.ts'
@@ -89,11 +89,21 @@ export function configOf(machine: Machine): ConfigFile {
   }
 }
 
-/** Every path below a directory, sorted; to see that nothing was left or touched. */
+/**
+ * Every path below a directory, sorted; to see that nothing was left or touched. The database of the logins stays for
+ * good, with a directory that holds nothing else: neither counts. What is in it is searched for secrets after each step.
+ */
 export function tree(directory: string): string[] {
   return readdirSync(directory, { recursive: true, withFileTypes: true })
     .map((entry) => relative(directory, join(entry.parentPath, entry.name)))
+    .filter((path) => basename(path) !== DATABASE && !holdsDatabaseAlone(join(directory, path)))
     .sort()
+}
+
+const DATABASE = 'setup-bl.db'
+
+function holdsDatabaseAlone(path: string): boolean {
+  return basename(path) === '.blaxel' && lstatSync(path).isDirectory() && readdirSync(path).join() === DATABASE
 }
 
 /** Every byte that a step printed, but the lines by which it asks for masks. */

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import type { Login } from '../../src/login/config-text.ts'
+import type { LoginEntry } from '../../src/login/config-document.ts'
 
 type Lines = readonly string[]
 
@@ -176,19 +176,16 @@ export const configText: fc.Arbitrary<string> = fc
     return mark + lines.join(eol) + (isClosed && lines.length > 0 ? eol : '')
   })
 
-/** Logins of ours, of workspaces that a generated config may have or not; no two have the same token. */
-export const logins: fc.Arbitrary<readonly [Login, ...Login[]]> = fc
-  .array(
-    fc.record({ name: fc.constantFrom(...WORKSPACES, 'new-1'), notAfter: fc.nat({ max: 4 }), isDev: fc.boolean() }),
-    {
-      minLength: 1,
-      maxLength: 4,
-    },
-  )
-  .map((all) =>
-    all.map(({ name, notAfter, isDev }, index) => ({
-      entry: { name, id: 'ws-9', ...(isDev ? { env: 'dev' } : {}), apiKey: `session-token-${index}-of-${name}` },
-      notAfter,
+/** Entries of ours, of workspaces that a generated config may have or not; no two of the same workspace. */
+export const entries: fc.Arbitrary<readonly [LoginEntry, ...LoginEntry[]]> = fc
+  .shuffledSubarray([...WORKSPACES, 'new-1'], { minLength: 1, maxLength: 4 })
+  .chain((names) => fc.tuple(fc.constant(names), fc.boolean()))
+  .map(([names, isDev]) =>
+    names.map((name) => ({
+      name,
+      id: 'ws-9',
+      ...(isDev ? { env: 'dev' } : {}),
+      apiKey: `session-token-of-${name}`,
     })),
   )
-  .map((all) => all as unknown as readonly [Login, ...Login[]])
+  .map((all) => all as unknown as readonly [LoginEntry, ...LoginEntry[]])

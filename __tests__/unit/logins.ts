@@ -11,10 +11,11 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import type { Use } from '../../src/login/ledger.ts'
-import { enter, isLoggedIn, leave, type Entered, type Left, type LeavingUse } from '../../src/login/login-ledger.ts'
+import { addLogin, removeLogin, type AddedLogin, type LoginRemoval, type NewLogin } from '../../src/login/login.ts'
+import { parseStore, type LoginStore } from '../../src/login/store.ts'
 
 /** A home with or without a config of the CLI in it. */
 export interface Home {
@@ -22,13 +23,16 @@ export interface Home {
   /** `~/.blaxel` */
   readonly directory: string
   readonly config: string
-  readonly ledger: string
-  readonly lock: string
-  /** Every path, mode and content below the home. */
+  readonly database: string
+  /** Every path, mode and content below the home, but for the database. */
   everything(): Record<string, string>
   /** The config; undefined where there is none. */
   read(): string | undefined
   write(text: string, mode?: number): void
+  /** What the database holds. */
+  store(): LoginStore
+  /** Changes it, as another step could. */
+  changeStore(change: (value: string) => string): void
 }
 
 /** Files in memory where the system has them: the product flushes each of its changes, which takes a disk its time. */
@@ -40,20 +44,29 @@ export function makeHome(): Home {
   homes.push(path)
   const directory = join(path, '.blaxel')
   const config = join(directory, 'config.yaml')
+  const database = join(directory, 'setup-bl.db')
+  const stored = <T>(work: (connection: DatabaseSync) => T): T => {
+    const connection = new DatabaseSync(database)
+    try {
+      return work(connection)
+    } finally {
+      connection.close()
+    }
+  }
+  const value = () => stored((connection) => String(connection.prepare('SELECT value FROM store').get()?.value))
   return {
     path,
     directory,
     config,
-    ledger: join(directory, 'setup-bl.json'),
-    lock: join(directory, 'setup-bl.lock'),
+    database,
     everything: () =>
       Object.fromEntries(
         readdirSync(path, { recursive: true, encoding: 'utf8' })
           .sort()
+          .filter((name) => name !== '.blaxel' && name !== join('.blaxel', 'setup-bl.db'))
           .map((name) => {
             const stats = lstatSync(join(path, name))
-            const hasText = stats.isFile() && !name.endsWith('.lock')
-            const content = hasText ? readFileSync(join(path, name), 'latin1') : ''
+            const content = stats.isFile() ? readFileSync(join(path, name), 'latin1') : ''
             return [name, `${stats.mode.toString(8)} ${content}`]
           }),
       ),
@@ -64,6 +77,15 @@ export function makeHome(): Home {
       writeFileSync(config, text)
       // Whatever the umask of this machine is.
       if (isNew && mode !== undefined) chmodSync(config, mode)
+    },
+    store: () => {
+      const store = parseStore(value())
+      if (!store) throw new Error('the store is damaged')
+      return store
+    },
+    changeStore: (change) => {
+      const changed = change(value())
+      stored((connection) => connection.prepare('UPDATE store SET value = ?').run(changed))
     },
   }
 }
@@ -80,36 +102,44 @@ function sha256(text: string): string {
 const HOUR = 3_600_000
 let count = 0
 
-/** A use of the action, with a token of its own. */
-export function makeUse(workspace: string, rest: Partial<Use> = {}): Use {
-  const id = `use-${count++}`
+/** A login of a job of its own, with a token of its own. */
+export function makeLogin(workspace: string, rest: Partial<NewLogin> = {}): NewLogin {
+  const id = `invocation-${count++}`
   return {
     id,
-    origin: 'https://api.blaxel.ai/v0',
+    job: `/runner/${id}/_temp`,
+    endpoint: 'https://api.blaxel.ai/v0',
     entry: { name: workspace, id: 'ws-9', apiKey: `session-token-of-${id}` },
     credential: sha256('credential'),
-    notAfter: Date.now() + HOUR,
+    expiresAt: Date.now() + HOUR,
+    isKept: false,
+    followsContext: false,
     ...rest,
   }
 }
 
-/** One job's way through the ledger, as the two steps go it. */
+/** One job's way, as its two steps go it. */
 export interface Job {
-  readonly use: Use
-  enter(options?: { readonly keep?: boolean }): Promise<Entered>
-  leave(): Promise<Left>
+  readonly login: NewLogin
+  /** @returns the warnings */
+  add(): Promise<string[]>
+  remove(): Promise<LoginRemoval>
+  /** What it has said while it waited. */
+  readonly said: string[]
 }
 
-export function makeJob(home: Home, use: Use, signal = new AbortController().signal): Job {
-  const { id, entry } = use
-  let leaving: LeavingUse = { id, workspace: entry.name, tokenHash: sha256(entry.apiKey), madeDirectory: false }
+export function makeJob(home: Home, login: NewLogin, signal = new AbortController().signal): Job {
+  const { id, job, entry } = login
+  const said: string[] = []
+  const deps = { signal, info: (text: string) => said.push(text) }
+  let added: AddedLogin = { id, job, workspace: entry.name, tokenHash: sha256(entry.apiKey), wasThere: false }
+  const beforeChange = (wasThere: boolean) => {
+    added = { ...added, wasThere }
+  }
   return {
-    use,
-    enter: async ({ keep = false } = {}) => {
-      const madeDirectory = statSync(home.directory, { throwIfNoEntry: false }) === undefined
-      leaving = { ...leaving, madeDirectory, ...((await isLoggedIn(home.directory, entry)) ? { wasThere: true } : {}) }
-      return enter(home.directory, use, { keep, madeDirectory }, signal)
-    },
-    leave: () => leave(home.directory, leaving, signal),
+    login,
+    said,
+    add: () => addLogin(home.directory, login, { ...deps, beforeChange }),
+    remove: () => removeLogin(home.directory, added, deps),
   }
 }

@@ -93,7 +93,7 @@ const places: Record<string, (text: string) => void> = {
       ['RUNNER_TEMP/_runner_file_commands/set_output_0', 'temp/_runner_file_commands/set_output_0'],
       ['RUNNER_TEMP/setup-bl-0/home/.blaxel/config.yaml', 'temp/setup-bl-0/home/.blaxel/config.yaml'],
       ['HOME/.blaxel/config.yaml', 'home/.blaxel/config.yaml'],
-      ['HOME/.blaxel/setup-bl.json', 'home/.blaxel/setup-bl.json'],
+      ['HOME/.blaxel/setup-bl.db', 'home/.blaxel/setup-bl.db'],
       ['HOME/.bashrc', 'home/.bashrc'],
       ['tool cache/bl/1.0.0/setup-bl.json', 'tools/bl/1.0.0/setup-bl.json'],
       ['checkout/.env', 'checkout/.env'],
@@ -216,8 +216,8 @@ describe('a plain API key, which is its own session token,', () => {
     'the config': () => {
       plant('HOME/.blaxel/config.yaml', 'as it is')
     },
-    'the ledger': () => {
-      plant('HOME/.blaxel/setup-bl.json', 'as it is')
+    'the database': () => {
+      plant('HOME/.blaxel/setup-bl.db', 'as it is')
     },
     'the environment of bl': () => {
       plant('environment of bl: BL_API_KEY', 'as it is')
@@ -243,7 +243,7 @@ describe('a plain API key, which is its own session token,', () => {
     expect(String(await rejectionOf(job.uses(step)))).toContain('A secret was left behind')
   })
 
-  test.each(['the config', 'the ledger'])('may not stand in %s once its job has ended', async (name) => {
+  test.each(['the config', 'the database'])('may not stand in %s once its job has ended', async (name) => {
     own[name]?.()
     await job.uses(plain)
     expect(String(await rejectionOf(job.end()))).toContain('A secret was left behind')
@@ -256,7 +256,7 @@ describe('a plain API key, which is its own session token,', () => {
     expectClean()
   })
 
-  const raw = new Set(['HOME/.blaxel/config.yaml', 'HOME/.blaxel/setup-bl.json', 'environment of bl: BL_API_KEY'])
+  const raw = new Set(['HOME/.blaxel/config.yaml', 'HOME/.blaxel/setup-bl.db', 'environment of bl: BL_API_KEY'])
   const elsewhere = cases.filter(({ place, form }) => {
     if (place.startsWith('RUNNER_TEMP/setup-bl-')) return false
     return form === 'as it is' ? !raw.has(place) : !['id:secret', 'secret:id'].includes(form)

@@ -6,7 +6,7 @@ import { holds } from './property.ts'
 const USE = '0123456789abcdef'.repeat(2)
 const HASH = 'a1'.repeat(32)
 
-const login: LoginState = { directory: '/home/runner/.blaxel', madeDirectory: true, workspace: 'acme', tokenHash: HASH }
+const login: LoginState = { directory: '/home/runner/.blaxel', workspace: 'acme', tokenHash: HASH }
 const key: KeyState = {
   origin: 'https://api.blaxel.ai/v0',
   workspace: 'acme',
@@ -42,7 +42,6 @@ describe('a saved state', () => {
         toolCache: directory,
         login: fc.record({
           directory: directory.map((home) => `${home}/.blaxel`),
-          madeDirectory: fc.boolean(),
           workspace,
           tokenHash: hex(64),
         }),
@@ -151,11 +150,6 @@ describe('a state that was tampered with', () => {
       login,
       (directory) => ({ ...state, login: { ...login, directory } }),
       [...NOTHING, '.blaxel', './.blaxel', '/home/runner', '/etc/ssh', '/home/.blaxel/..', '/home/x.blaxel'],
-    ],
-    'login.madeDirectory': [
-      login,
-      (madeDirectory) => ({ ...state, login: { ...login, madeDirectory } }),
-      [undefined, null, 'true', 1, {}],
     ],
     'login.wasThere': [
       login,

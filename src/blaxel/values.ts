@@ -1,5 +1,5 @@
 /**
- * What values that come from outside (the API's answers, the ledger, the saved state) must look like before they are
+ * What values that come from outside (the API's answers, the login store, the saved state) must look like before they are
  * masked, stored, put into a URL or written into the CLI's config, which escapes nothing.
  */
 

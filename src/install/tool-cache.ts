@@ -10,12 +10,20 @@ import {
   readSync,
   renameSync,
   statSync,
-  unlinkSync,
 } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { codeOf } from '../util/errors.ts'
-import { discard, isDirectory, makeDirectories, moveDirectory, remove, renamePatiently, writeFile } from '../util/fs.ts'
+import {
+  discard,
+  isDirectory,
+  makeDirectories,
+  moveDirectory,
+  remove,
+  removeFile,
+  renamePatiently,
+  writeFile,
+} from '../util/fs.ts'
 import type { VerifiedBy } from './checksum.ts'
 import type { Platform } from './platform.ts'
 
@@ -139,6 +147,7 @@ function isRecord(value: unknown): value is CacheRecord {
 export async function publish(staged: string, entry: CacheEntry, record: CacheRecord): Promise<void> {
   writeFile(join(staged, RECORD), `${JSON.stringify(record)}\n`)
   makeDirectories(dirname(entry.directory))
+  // Not with `rm`, which would empty a directory that another job has just put there.
   if (!isDirectory(entry.directory)) removeFile(entry.directory)
   const isMoved = await moveDirectory(staged, entry.directory)
   if (!isMoved && lookUp(entry, record.sha256).kind !== 'hit') await replaceFiles(staged, entry)
@@ -159,15 +168,6 @@ export async function removeReplacedPrograms({ directory }: CacheEntry): Promise
 
 function marker(directory: string): string {
   return `${directory}.complete`
-}
-
-/** A file, or a link to nowhere. Not with `rm`, which would empty a directory that another job has just put there. */
-function removeFile(path: string): void {
-  try {
-    unlinkSync(path)
-  } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw error
-  }
 }
 
 async function replaceFiles(staged: string, entry: CacheEntry): Promise<void> {

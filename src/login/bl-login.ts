@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, homeVariables, inPrivateHome, QUIET, type CliDeps } from '../blaxel/cli.ts'
 import { SetupError } from '../util/errors.ts'
 import type { Outcome } from '../util/process.ts'
-import { findLogin, type LoginEntry } from './config-text.ts'
+import { findLogin, type LoginEntry } from './config-document.ts'
 
 export interface LoginRequest {
   readonly workspace: string

@@ -1,8 +1,8 @@
-import { lstatSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync, type BigIntStats } from 'node:fs'
+import { lstatSync, mkdirSync, renameSync, statSync, unlinkSync, writeFileSync, type BigIntStats } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { codeOf, SetupError, withPath } from './errors.ts'
+import { codeOf, withPath } from './errors.ts'
 
 /** Virus scanners and indexers on Windows keep new files open for a moment. */
 const WINDOWS_BUSY_MS = 2_000
@@ -11,7 +11,13 @@ const WINDOWS_BUSY_MS = 2_000
 export async function renamePatiently(from: string, to: string): Promise<void> {
   await whileBusy(() => {
     renameSync(from, to)
-    return true
+  })
+}
+
+/** Removes a file if it exists. On Windows it tries for 2 s while another process has it open. */
+export async function removePatiently(path: string): Promise<void> {
+  await whileBusy(() => {
+    removeFile(path)
   })
 }
 
@@ -32,17 +38,21 @@ export async function moveDirectory(from: string, to: string): Promise<boolean> 
   })
 }
 
-async function whileBusy<T>(rename: () => T): Promise<T> {
+async function whileBusy<T>(work: () => T): Promise<T> {
   const deadline = Date.now() + WINDOWS_BUSY_MS
   for (;;) {
     try {
-      return rename()
+      return work()
     } catch (error) {
-      const isBusy = process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))
-      if (!isBusy || Date.now() > deadline) throw error
+      if (!isHeldOnWindows(error) || Date.now() > deadline) throw error
       await pause(50)
     }
   }
+}
+
+/** Whether a file can't be used because another process has it open, which only Windows enforces. */
+export function isHeldOnWindows(error: unknown): boolean {
+  return process.platform === 'win32' && ['EPERM', 'EACCES', 'EBUSY'].includes(codeOf(error))
 }
 
 /** Whether a path leads to a directory, links followed. */
@@ -70,14 +80,12 @@ export function writeFile(path: string, data: string): void {
   }
 }
 
-/** Writes a private file in one step: a reader sees the old text or the new one. */
-export async function writePrivately(path: string, temporary: string, text: string): Promise<void> {
+/** Removes a file if it exists. */
+export function removeFile(path: string): void {
   try {
-    rmSync(temporary, { force: true })
-    writeFileSync(temporary, text, { flag: 'wx', mode: 0o600 })
-    await renamePatiently(temporary, path)
-  } finally {
-    rmSync(temporary, { force: true })
+    unlinkSync(path)
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error
   }
 }
 
@@ -101,21 +109,4 @@ export async function discard(path: string): Promise<void> {
 /** What stands at a path, without following a link; undefined where nothing does. */
 export function statIfThere(path: string): BigIntStats | undefined {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false })
-}
-
-/**
- * A file that holds logins must be a regular one of our own user.
- * @param what it is, for the message
- * @throws SetupError otherwise
- */
-export function refuseStrangeFile(path: string, stats: BigIntStats, what: string): void {
-  const refuse = (fault: string): never => {
-    throw new SetupError(
-      `${path} ${fault}, and was left as it is; it is ${what}.`,
-      "Make it a regular file of the runner's user, or set 'login: false'.",
-    )
-  }
-  if (stats.isSymbolicLink()) refuse('is a symbolic link')
-  if (!stats.isFile()) refuse('is not a regular file')
-  if (process.geteuid && stats.uid !== BigInt(process.geteuid())) refuse('belongs to another user')
 }

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Job, Running } from '../../../sandbox/job.ts'
+import { abandonLogins, databasePath } from '../login-store.ts'
 import { credentials, inWorld, tree, type World } from '../world.ts'
 
 const PRIOR = `context: {workspace: personal}   # mine
@@ -39,6 +39,9 @@ function expectAsBefore({ config, machine, sandbox }: World, job: Job): void {
   expect(tree(machine.home)).toEqual(['.blaxel', '.blaxel/config.yaml'])
   expect([...tree(machine.toolCache), ...tree(job.temp)].filter((path) => path.includes('setup-bl-'))).toEqual([])
   expect(sandbox.blaxel.keys.size).toBe(0)
+  if (!existsSync(databasePath(config))) return
+  const database = readFileSync(databasePath(config), 'latin1')
+  for (const token of sandbox.blaxel.issued) expect(database).not.toContain(token)
 }
 
 async function expectNextWorks(world: World): Promise<void> {
@@ -84,20 +87,11 @@ describe('threat 20: a post step that is interrupted', () => {
         if (post?.exitCode === 0) expectAsBefore(world, job)
         else expect(post?.signal).toBe('SIGINT')
       }
-      outlive(world)
+      abandonLogins(world.config)
       world.sandbox.blaxel.keys.clear()
       await expectNextWorks(world)
     })
   })
-
-  /** The time of every login in the ledger is over. */
-  function outlive({ config }: World): void {
-    const path = join(dirname(config.path), 'setup-bl.json')
-    if (!existsSync(path)) return
-    const ledger = JSON.parse(readFileSync(path, 'utf8')) as { uses: { notAfter: number }[] }
-    for (const use of ledger.uses) use.notAfter = 1
-    writeFileSync(path, JSON.stringify(ledger))
-  }
 })
 
 describe('threat 38: a minted key that nobody remembers', () => {

@@ -120,7 +120,7 @@ describe('threat 40: two jobs, one of them on another API', () => {
     const dev = world.machine.job({ env: { BL_ENV: 'dev' } })
     const refused = await dev.uses({ with: oauth })
     expect([first.exitCode, refused.exitCode]).toEqual([0, 1])
-    expect(messages(refused)).toContain('https://api.blaxel.ai/v0, not of https://api.blaxel.dev/v0')
+    expect(messages(refused)).toContain('at https://api.blaxel.ai/v0, not at https://api.blaxel.dev/v0')
     expect((await prod.run('bl get agents --skip-version-warning')).exitCode).toBe(0)
     await dev.end()
     await prod.end()

@@ -10,13 +10,16 @@ import {
   readlinkSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { parse } from 'yaml'
 import type { Job, StepResult } from '../../../sandbox/job.ts'
 import { createMachine } from '../../../sandbox/machine.ts'
 import { expectFailure, expectNothingStaged } from '../failure.ts'
+import { databasePath, inDatabase } from '../login-store.ts'
 import { API_KEY, CLIENT_ID, configOf, credentials, openWorld, tree, visible, type World } from '../world.ts'
 import { preloaded } from './preload.ts'
 
@@ -38,7 +41,7 @@ describe('threat 9: what later steps can read holds paths, ids and hashes alone:
     expect(Object.keys(step.state)).toEqual(['setup-bl'])
     const state = JSON.parse(step.state['setup-bl'] ?? '') as { use: string }
     const use = expect.stringMatching(USE) as unknown
-    const login = { directory: join(machine.home, '.blaxel'), madeDirectory: true, workspace: 'acme', tokenHash: HASH }
+    const login = { directory: join(machine.home, '.blaxel'), workspace: 'acme', tokenHash: HASH }
     const [minted] = sandbox.blaxel.keys.values()
     const key = {
       ...{ origin: 'https://api.blaxel.ai/v0', workspace: 'acme', serviceAccount: CLIENT_ID, credential: HASH },
@@ -74,7 +77,8 @@ describe('threat 16: the login is private, and not where artifacts are made:', (
     const { sandbox, machine, config } = world
     const modes: Record<string, number> = {}
     const note = (directory: string) => {
-      for (const path of tree(directory)) modes[join(directory, path)] = lstatSync(join(directory, path)).mode & 0o777
+      for (const path of readdirSync(directory, { recursive: true, encoding: 'utf8' }))
+        modes[join(directory, path)] = lstatSync(join(directory, path)).mode & 0o777
     }
     const handle = () => {
       for (const name of readdirSync(job.temp).filter((each) => each.startsWith('setup-bl-'))) {
@@ -94,7 +98,7 @@ describe('threat 16: the login is private, and not where artifacts are made:', (
     const outer = privateHomes.filter((path) => !path.includes('.blaxel'))
     expect(outer.map((path) => modes[path])).toEqual(outer.map(() => 0o700))
     expect(modes[dirname(config.path)]).toBe(0o700)
-    for (const name of ['config.yaml', 'setup-bl.json', 'setup-bl.lock']) {
+    for (const name of ['config.yaml', 'setup-bl.db']) {
       expect([name, modes[join(dirname(config.path), name)]]).toEqual([name, 0o600])
     }
     expect(tree(machine.workspace)).toEqual(before)
@@ -102,7 +106,7 @@ describe('threat 16: the login is private, and not where artifacts are made:', (
     expect(tree(machine.workspace)).toEqual(before)
   })
 
-  const links: [string, string][] = ['config.yaml', 'setup-bl.json', 'setup-bl.lock'].flatMap((file) => [
+  const links: [string, string][] = ['config.yaml', 'setup-bl.db'].flatMap((file) => [
     [file, 'a file'],
     [file, 'nothing yet'],
   ])
@@ -145,6 +149,12 @@ describe('threat 17: a self-hosted machine is left as it was:', () => {
     if (!post) throw new Error('there was no post step')
     return post
   }
+  const keys = () => {
+    const { workspaces } = parse(world.config.read() ?? '') as {
+      workspaces: { name: string; credentials: { apiKey: string } }[]
+    }
+    return Object.fromEntries(workspaces.map(({ name, credentials: { apiKey } }) => [name, apiKey]))
+  }
   function expectOnlyConfig(content: string, mode = 0o640): void {
     expect([world.config.read(), world.config.mode()]).toEqual([content, mode])
     expect(tree(world.machine.home)).toEqual(['.blaxel', '.blaxel/config.yaml'])
@@ -165,11 +175,11 @@ describe('threat 17: a self-hosted machine is left as it was:', () => {
 
   test('a config in which somebody else logs in meanwhile keeps that', async () => {
     const { job, step } = await begin(text(other))
-    const added = '- name: beta\n  credentials:\n    apiKey: "bl_beta_of_somebody"\n'
+    const added = '  - name: beta\n    credentials:\n      apiKey: "bl_beta_of_somebody"\n'
     await world.config.write(`${world.config.read() ?? ''}${added}`)
     await end(job)
     expect(world.config.read()).not.toContain(step.outputs.token)
-    for (const each of [other, added]) expect(world.config.read()).toContain(each)
+    expect(keys()).toEqual({ gamma: 'bl_gamma_of_this_machine', beta: 'bl_beta_of_somebody' })
   })
 
   test('an entry of ours that somebody has replaced is theirs', async () => {
@@ -177,8 +187,7 @@ describe('threat 17: a self-hosted machine is left as it was:', () => {
     const theirs = (world.config.read() ?? '').replace(step.outputs.token ?? '', 'bl_newer_of_somebody')
     await world.config.write(theirs)
     await end(job)
-    expect(world.config.read()).toContain('bl_newer_of_somebody')
-    expect(world.config.read()).toContain(other)
+    expect(keys()).toEqual({ gamma: 'bl_gamma_of_this_machine', acme: 'bl_newer_of_somebody' })
   })
 
   test('a config that was removed meanwhile stays removed', async () => {
@@ -196,21 +205,23 @@ describe('threat 17: a self-hosted machine is left as it was:', () => {
     expect(annotations).toEqual([
       {
         level: 'warning',
-        message: expect.stringMatching(/acme could not be taken back: .*config\.yaml, line/) as unknown,
+        message: expect.stringMatching(/acme could not be removed: .*config\.yaml, line/) as unknown,
       },
     ])
     expect(world.config.read()).toBe('workspaces: [\n')
   })
 
-  test.each(['setup-bl.json', 'setup-bl.lock', 'both'])(
-    'a lost ledger (%s): our entry goes all the same',
-    async (lost) => {
+  test.each(['deleted', 'truncated', 'emptied'])(
+    'a database that a step has %s: our entry goes all the same',
+    async (how) => {
       const { job, step } = await begin(text(other))
-      const names = lost === 'both' ? ['setup-bl.json', 'setup-bl.lock'] : [lost]
-      for (const name of names) rmSync(join(world.machine.home, '.blaxel', name))
+      const database = databasePath(world.config)
+      if (how === 'deleted') rmSync(database)
+      else if (how === 'truncated') truncateSync(database)
+      else inDatabase(world.config, 'DELETE FROM store')
       await end(job)
       expect(world.config.read()).not.toContain(step.outputs.token)
-      expect(world.config.read()).toContain(other)
+      expect(parse(world.config.read() ?? '')).toMatchObject({ workspaces: [{ name: 'gamma' }] })
       expect(tree(world.machine.home)).toEqual(['.blaxel', '.blaxel/config.yaml'])
     },
   )

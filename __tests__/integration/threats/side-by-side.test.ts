@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { parse } from 'yaml'
 import type { Job, StepResult } from '../../../sandbox/job.ts'
 import { CLIENT_ID, CLIENT_SECRET, credentials, openWorld, tree, type World } from '../world.ts'
 
@@ -13,6 +14,8 @@ workspaces:
       credentials: {apiKey: 'of this machine'}
     # the last word
 `
+/** What a step says that waits for the lock for over a second. */
+const WAITING = 'Waiting for another job on this machine, which is using '
 const JOBS = process.env.LONG === '1' ? 20 : 6
 const VERSIONS = Array.from({ length: process.env.LONG === '1' ? 8 : 3 }, (_, index) => `9.8.${index}`)
 const names = Array.from({ length: JOBS }, (_, index) => `team-${index}`)
@@ -56,7 +59,8 @@ function expectAsBefore(text = PRIOR): void {
 async function expectAllLoggedIn(begun: readonly Begun[]): Promise<void> {
   expect(begun.map(({ step }) => [step.exitCode, step.annotations])).toEqual(begun.map(() => [0, []]))
   const text = world.config.read() ?? ''
-  expect(names.filter((name) => !text.includes(`- name: "${name}"\n`))).toEqual([])
+  const found = (parse(text) as { workspaces: { name: string }[] }).workspaces.map(({ name }) => name)
+  expect(names.filter((name) => !found.includes(name))).toEqual([])
   expect(begun.filter(({ step }) => !text.includes(String(step.outputs.token)))).toEqual([])
   const codes = await Promise.all(begun.map(async ({ job }) => (await job.run('bl token')).exitCode))
   expect(codes).toEqual(begun.map(() => 0))
@@ -73,7 +77,7 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
     }
   })
 
-  test('on a machine without a config: nothing is left of the directory', async () => {
+  test('on a machine without a config: nothing is left but the database', async () => {
     const machine = await world.newMachine()
     const turns = Array.from({ length: 2 }, async () => {
       for (let round = 0; round < 2; round++) {
@@ -107,10 +111,10 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
     expectAsBefore()
   })
 
-  test('while a stranger edits the config: nothing of its is lost, and nothing of ours stays', async () => {
+  test('while another process edits the config: nothing of its is lost, and nothing of ours stays', async () => {
     let over = false
     let edits = 0
-    const stranger = async () => {
+    const other = async () => {
       while (!over) {
         const file = openSync(world.config.path, 'w')
         await pause(60)
@@ -120,7 +124,7 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
         await pause(200)
       }
     }
-    const editing = stranger()
+    const editing = other()
     const begun = await beginAll()
     expect(begun.map(({ step }) => [step.exitCode, step.annotations])).toEqual(begun.map(() => [0, []]))
     await Promise.all(begun.map(({ job }) => job.end()))
@@ -156,7 +160,7 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
       const running = second.start({ with: inputsOf(1) })
       let isDone = false
       void running.result.then(() => (isDone = true))
-      await pause(1500)
+      while (!running.outputSoFar().includes(WAITING)) await pause(20)
       expect([isDone, world.config.read()?.includes('team-1')]).toEqual([false, false])
       process.kill(holder.pid, 'SIGKILL')
       expect((await running.result).exitCode).toBe(0)
@@ -165,13 +169,32 @@ describe(`threat 18: ${JOBS} jobs at once on one home and one tool cache`, () =>
     },
   )
 
+  test.each(['SIGINT', 'SIGTERM'] as const)('a step that waits for the lock hears %s at once', async (signal) => {
+    const first = world.machine.job()
+    await first.uses({ with: inputsOf(0) })
+    const holder = holdLock([])
+    await holder.held
+    const second = world.machine.job()
+    const running = second.start({ with: inputsOf(1) })
+    while (!running.outputSoFar().includes(WAITING)) await pause(20)
+    const cancelledAt = performance.now()
+    running.kill(signal)
+    const { exitCode, annotations } = await running.result
+    expect(performance.now() - cancelledAt).toBeLessThan(2_000)
+    expect(exitCode).toBe(1)
+    expect(annotations.map(({ message }) => message).join()).toContain(`cancelled (${signal})`)
+    process.kill(holder.pid, 'SIGKILL')
+    await Promise.all([first.end(), second.end()])
+    expectAsBefore()
+  })
+
   function holdLock(prefix: readonly string[]): { readonly pid: number; readonly held: Promise<void> } {
     const script = join(world.machine.temp, 'holder.mjs')
-    const lock = join(dirname(world.config.path), 'setup-bl.lock')
+    const database = join(dirname(world.config.path), 'setup-bl.db')
     writeFileSync(
       script,
       `import { DatabaseSync } from 'node:sqlite'
-const db = new DatabaseSync(${JSON.stringify(lock)})
+const db = new DatabaseSync(${JSON.stringify(database)})
 db.exec('BEGIN EXCLUSIVE')
 console.log('held')
 setTimeout(() => db.close(), 60_000)`,

@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import {
   chmodSync,
-  chownSync,
   closeSync,
   existsSync,
   lstatSync,
@@ -15,7 +14,9 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { parse } from 'yaml'
 import type { Job, StepResult } from '../../../sandbox/job.ts'
+import { abandonLogins, changeStored, databasePath, inDatabase, storedText, storeText } from '../login-store.ts'
 import { CLIENT_ID, credentials, openWorld, tree, type World } from '../world.ts'
 
 const PRIOR = `context:
@@ -36,8 +37,7 @@ afterEach(() => world.close())
 
 const oauth = { version: '9.9.2', workspace: 'acme', ...credentials.oauth }
 const directory = () => dirname(world.config.path)
-const ledgerPath = () => join(directory(), 'setup-bl.json')
-const lockPath = () => join(directory(), 'setup-bl.lock')
+const database = () => databasePath(world.config)
 
 async function began(inputs: Readonly<Record<string, string>> = oauth): Promise<Job> {
   const job = world.machine.job()
@@ -62,18 +62,6 @@ function messages(step: StepResult | undefined): string {
   return (step?.annotations ?? []).map(({ level, message }) => `${level}: ${message}`).join('\n')
 }
 
-interface StoredLedger {
-  base: { kind: string; text?: string; mode?: number }
-  uses: { id: string; notAfter: number; origin: string; entry: Record<string, unknown> }[]
-  [field: string]: unknown
-}
-
-function changeLedger(change: (ledger: StoredLedger) => void): void {
-  const ledger = JSON.parse(readFileSync(ledgerPath(), 'utf8')) as StoredLedger
-  change(ledger)
-  writeFileSync(ledgerPath(), JSON.stringify(ledger))
-}
-
 describe("threat 17: the machine's own login with the very same key", () => {
   const KEY = 'bl_key_of_this_machine_0123'
   const own = PRIOR.replace('of-this-machine', KEY)
@@ -88,10 +76,10 @@ describe("threat 17: the machine's own login with the very same key", () => {
     expect([world.config.read(), world.config.mode()]).toEqual([own, 0o644])
   })
 
-  test('is there even where the ledger was lost meanwhile', async () => {
+  test('is there even where the database was lost meanwhile', async () => {
     await world.config.write(own)
     const job = await began(plain)
-    rmSync(ledgerPath())
+    rmSync(database())
     await ended(job)
     expect(world.config.read()).toContain(KEY)
   })
@@ -127,10 +115,9 @@ describe('threat 33: a config that can not be changed safely', () => {
   test.each([
     ['invalid', 'workspaces:\n- name: "acme\n', 'line '],
     ['of several documents', 'context: {}\n---\ncontext: {}\n', 'several documents'],
-    ['with anchors', 'context: &a {}\nother: *a\n', 'line 1: it uses anchors'],
-    ['with a name twice', 'workspaces:\n- name: acme\n- name: acme\n', 'line 3: it names a workspace twice'],
-    ['in flow style', 'workspaces: [{name: acme}]\n', 'line 1: its workspaces are not a block sequence'],
-    ['no map', '- a\n', 'line 1: it is not a block map'],
+    ['with a key twice', 'context: {}\ncontext: {}\n', 'line 2: it has a key twice'],
+    ['with an alias of nothing', 'other: *a\n', "line 1: it has an alias that can't be resolved"],
+    ['no map', '- a\n', 'line 1: it is not a map'],
   ])('that is %s is left as it is, and named, before any request', async (_, text, says) => {
     await world.config.write(text, 0o640)
     const step = await world.machine.job().uses({ with: oauth })
@@ -142,30 +129,26 @@ describe('threat 33: a config that can not be changed safely', () => {
     expect(world.sandbox.requests).toEqual([])
   })
 
-  const unfit: [string, string, (path: string) => void][] = [
-    [
-      'read-only',
-      'is read-only',
-      (path) => {
-        chmodSync(path, 0o444)
-      },
-    ],
-    [
-      "another user's",
-      'belongs to another user',
-      (path) => {
-        chownSync(path, 65_534, 65_534)
-      },
-    ],
-  ]
-  const canChown = process.geteuid?.() === 0
-  test.each(unfit.slice(0, canChown ? 2 : 1))('that is %s is left as it is, and named', async (_, says, make) => {
+  test.each([
+    ['anchors and aliases', 'base: &a {zone: eu}\ncontext: {<<: *a}\n'],
+    ['flow style', '{workspaces: [{name: acme, credentials: {apiKey: of-this-machine}}]}\n'],
+    ['a byte order mark and CRLF', '\uFEFFworkspaces:\r\n- name: acme\r\n  credentials:\r\n    apiKey: x\r\n'],
+    ['a name twice', 'workspaces:\n- name: acme\n- name: acme\n'],
+  ])('with %s is no such config: bl can log in, and it is as before after the job', async (_, text) => {
+    await world.config.write(text, 0o640)
+    const job = await began()
+    expect((await job.run('bl token acme')).exitCode).toBe(0)
+    await ended(job)
+    expect([world.config.read(), world.config.mode()]).toEqual([text, 0o640])
+  })
+
+  test('that is read-only is left as it is, and named', async () => {
     await world.config.write(PRIOR)
-    make(world.config.path)
+    chmodSync(world.config.path, 0o444)
     const before = lstatSync(world.config.path)
     const step = await world.machine.job().uses({ with: oauth })
     expect(step.exitCode).toBe(1)
-    expect(messages(step)).toContain(`${world.config.path} ${says}`)
+    expect(messages(step)).toContain(`${world.config.path} is read-only`)
     const after = lstatSync(world.config.path)
     expect([after.ino, after.mtimeMs, after.mode, after.uid]).toEqual([
       before.ino,
@@ -176,28 +159,24 @@ describe('threat 33: a config that can not be changed safely', () => {
     expect(world.sandbox.requests).toEqual([])
   })
 
-  test('that is damaged when the job ends is left as it is, and the next job mends all', async () => {
+  test('that is damaged when the job ends is left as it is, and the next job fixes all', async () => {
     await world.config.write(PRIOR)
     const job = await began()
     const ours = world.config.read() ?? ''
     await world.config.write('workspaces:\n- name: "acme\n')
-    expect(messages(await ended(job))).toMatch(
-      /^warning: The login to workspace acme could not be taken back: .*line \d/,
-    )
+    expect(messages(await ended(job))).toMatch(/^warning: The login to workspace acme could not be removed: .*line \d/)
     expect(world.config.read()).toBe('workspaces:\n- name: "acme\n')
     await world.config.write(ours)
-    changeLedger(({ uses }) => {
-      for (const use of uses) use.notAfter = 1
-    })
+    abandonLogins(world.config)
     await ended(await began({ ...oauth, workspace: 'beta' }))
     expectOnlyPrior()
   })
 
-  test(`a stranger who truncates, waits and writes loses nothing in ${ROUNDS} rounds`, async () => {
+  test(`another process that truncates, waits and writes loses nothing in ${ROUNDS} rounds`, async () => {
     await world.config.write(PRIOR)
     let over = false
     let rounds = 0
-    const stranger = async () => {
+    const other = async () => {
       while (!over || rounds < ROUNDS) {
         const file = openSync(world.config.path, 'w')
         await pause(process.env.LONG === '1' ? 100 : 30)
@@ -214,149 +193,123 @@ describe('threat 33: a config that can not be changed safely', () => {
       }
       over = true
     }
-    await Promise.all([stranger(), jobs()])
+    await Promise.all([other(), jobs()])
     expect(world.config.read()).toBe(`${PRIOR}# round ${rounds}\n`)
     expect(tree(directory())).toEqual(['config.yaml'])
   })
 
-  test('a stranger who writes what it has read before another job ended brings no login back', async () => {
+  test('another process that writes what it has read before another job ended brings no login back', async () => {
     await world.config.write(PRIOR)
     const [first, second] = [await began(), await began({ ...oauth, workspace: 'beta' })]
     const stale = world.config.read() ?? ''
     await ended(first)
     await world.config.write(`${stale}# a line more\n`)
     await ended(second)
-    expect(world.config.read()).toBe(`${PRIOR}# a line more\n`)
+    expect(parse(world.config.read() ?? '')).toEqual(parse(PRIOR))
+    expect(world.config.read()).toContain('# a line more')
   })
 })
 
-describe('threat 49: a ledger that is not to be used', () => {
+describe('threat 49: a database that is not to be used', () => {
   const outsider = () => join(world.machine.home, 'outside')
-  const damages: [string, string, (text: string) => string | Buffer][] = [
-    ['of a later version', 'is of version 2', (text) => text.replace('"schema":1', '"schema":2')],
-    ['of no version', 'is damaged', (text) => text.replace('"schema":1,', '')],
-    ['empty', 'is damaged', () => ''],
-    ['of another kind', 'is damaged', () => '[]\n'],
-    ['binary', 'is damaged', () => Buffer.from('SQLite format 3\0')],
-    [
-      'with a base that is no text',
-      'is damaged',
-      (text) => text.replace(/"base":\{[^}]*\}/, '"base":{"kind":"present","text":7,"mode":384}'),
-    ],
-    [
-      'with a base that is no config',
-      'is damaged',
-      (text) => text.replace(/"base":\{[^}]*\}/, '"base":{"kind":"present","text":"- a\\n","mode":384}'),
-    ],
-    ['with a mode that sets the user', 'is damaged', (text) => text.replace(/"mode":\d+/, '"mode":2541')],
-    ['with a path for an id', 'is damaged', (text) => text.replace(/"id":"[0-9a-f]{32}"/, '"id":"../../../outside"')],
-    ['with a workspace of two lines', 'is damaged', (text) => text.replace('"name":"acme"', '"name":"acme\\nx: y"')],
-    ['with a token that ends its quotes', 'is damaged', (text) => text.replace(/"apiKey":"/, '"apiKey":"\\"x: y')],
-    ['with an origin that is none', 'is damaged', (text) => text.replace('https://api.blaxel.ai/v0', 'nowhere')],
-    ['with a time that is none', 'is damaged', (text) => text.replace(/"notAfter":\d+/, '"notAfter":"soon"')],
+  const damages: [string, (text: string) => string][] = [
+    ['of another kind', () => '[]'],
+    ['torn', (text) => text.slice(0, -20)],
+    ['with a base that is no text', (text) => text.replace(/"text":"(?:[^"\\]|\\.)*"/, '"text":7')],
+    ['with a base that is no config', (text) => text.replace(/"text":"(?:[^"\\]|\\.)*"/, '"text":"- a\\n"')],
+    ['with a mode that sets the user', (text) => text.replace(/"mode":\d+/, '"mode":2541')],
+    ['with a path for an id', (text) => text.replace(/"id":"[0-9a-f]{32}"/, '"id":"../../../outside"')],
+    ['with a workspace of two lines', (text) => text.replace('"name":"acme"', '"name":"acme\\nx: y"')],
+    ['with a token that ends its quotes', (text) => text.replace(/"apiKey":"/, '"apiKey":"\\"x: y')],
+    ['with an endpoint that is none', (text) => text.replace('https://api.blaxel.ai/v0', 'nowhere')],
+    ['with a time that is none', (text) => text.replace(/"expiresAt":\d+/, '"expiresAt":"soon"')],
   ]
-  test.each(damages)('%s: no byte is changed, by a step or by a post', async (_, says, damage) => {
+  test.each(damages)('%s: no byte is changed, by a step or by a post', async (_, damage) => {
     await world.config.write(PRIOR)
     writeFileSync(outsider(), 'not ours')
     const first = await began()
-    const [good, config] = [readFileSync(ledgerPath(), 'utf8'), world.config.read()]
-    const bad = Buffer.from(damage(good))
-    expect(bad.toString()).not.toBe(good)
-    writeFileSync(ledgerPath(), bad)
+    const [good, config] = [storedText(world.config), world.config.read()]
+    expect(damage(good)).not.toBe(good)
+    storeText(world.config, damage(good))
+    const bad = readFileSync(database())
 
     const second = world.machine.job()
     const step = await second.uses({ with: { ...oauth, workspace: 'beta' } })
     expect(step.exitCode).toBe(1)
-    expect(messages(step)).toContain(`${ledgerPath()} ${says}`)
-    const posts = [...(await second.end()), await ended(first)]
-    for (const post of posts) expect(messages(post)).toContain(`${ledgerPath()} ${says}`)
-    expect(readFileSync(ledgerPath())).toEqual(bad)
+    expect(messages(step)).toContain(`${database()} is damaged`)
+    expect(messages(step)).toContain(`${database()}-journal`)
+    await second.end()
+    expect(messages(await ended(first))).toContain(`${database()} is damaged`)
+    expect(readFileSync(database())).toEqual(bad)
     expect(world.config.read()).toBe(config)
     expect(readFileSync(outsider(), 'utf8')).toBe('not ours')
 
-    // Mended, it does what it would have done.
-    writeFileSync(ledgerPath(), good)
-    changeLedger(({ uses }) => {
-      for (const use of uses) use.notAfter = 1
-    })
+    // Repaired, it does what it would have done.
+    storeText(world.config, good)
+    abandonLogins(world.config)
     await ended(await began({ ...oauth, workspace: 'beta' }))
     expectOnlyPrior()
   })
 
-  test('torn at any place: refused', async () => {
+  test.each([
+    ['of a later version', 'is of version 2'],
+    ['no database', 'is damaged'],
+  ])('%s: named, and left alone', async (what, says) => {
+    await world.config.write(PRIOR)
+    const first = await began()
+    const config = world.config.read()
+    if (what === 'no database') writeFileSync(database(), 'something else\n'.repeat(300), { mode: 0o600 })
+    else inDatabase(world.config, 'PRAGMA user_version = 2')
+    const bad = readFileSync(database())
+    const step = await world.machine.job().uses({ with: { ...oauth, workspace: 'beta' } })
+    expect(step.exitCode).toBe(1)
+    expect(messages(step)).toContain(`${database()} ${says}`)
+    expect(messages(await ended(first))).toContain(`${database()} ${says}`)
+    expect([readFileSync(database()), world.config.read()]).toEqual([bad, config])
+  })
+
+  test('cut off at any place: refused, or as good as none', async () => {
     await world.config.write(PRIOR)
     const job = await began()
-    const [good, config] = [readFileSync(ledgerPath(), 'utf8'), world.config.read()]
-    const lengths = Array.from(
-      { length: process.env.LONG === '1' ? 40 : 5 },
-      (_, n) => Math.floor(Math.random() * (good.length - 2)) * Math.min(n, 1),
+    const [good, config] = [readFileSync(database()), world.config.read()]
+    const lengths = Array.from({ length: process.env.LONG === '1' ? 40 : 5 }, () =>
+      Math.ceil(Math.random() * (good.length - 1)),
     )
     for (const length of lengths) {
-      const torn = good.slice(0, length)
-      writeFileSync(ledgerPath(), torn)
+      const torn = good.subarray(0, length)
+      writeFileSync(database(), torn)
       const step = await world.machine.job().uses({ with: { ...oauth, workspace: 'beta' } })
       expect([length, step.exitCode]).toEqual([length, 1])
-      expect(messages(step)).toContain(`${ledgerPath()} is damaged`)
-      expect([readFileSync(ledgerPath(), 'utf8'), world.config.read()]).toEqual([torn, config])
+      expect(messages(step)).toContain(`${database()} is damaged`)
+      expect([readFileSync(database()), world.config.read()]).toEqual([torn, config])
     }
-    writeFileSync(ledgerPath(), good)
+    writeFileSync(database(), good)
     await ended(job)
     expectOnlyPrior()
   })
 
-  describe.each([
-    ['ledger', ledgerPath],
-    ['lock', lockPath],
-  ])('a %s', (name, path) => {
-    test.each([
-      ['that is there', true],
-      ['that is not there', false],
-    ])('that is a link to a file %s: not followed', async (_, isThere) => {
-      await world.config.write(PRIOR)
-      if (isThere) writeFileSync(outsider(), 'not ours')
-      symlinkSync(outsider(), path())
-      const job = world.machine.job()
-      const step = await job.uses({ with: oauth })
-      expect(step.exitCode).toBe(1)
-      expect(messages(step)).toContain(`${path()} is a symbolic link`)
-      await job.end()
-      expect(readlinkSync(path())).toBe(outsider())
-      expect(existsSync(outsider())).toBe(isThere)
-      expect(world.config.read()).toBe(PRIOR)
-      if (isThere) expect(readFileSync(outsider(), 'utf8')).toBe('not ours')
-    })
-
-    // Only root can give a file away.
-    if (process.geteuid?.() === 0) {
-      test("that is another user's: left alone", async () => {
-        await world.config.write(PRIOR)
-        const first = await began()
-        const [text, config] = [readFileSync(path()), world.config.read()]
-        chownSync(path(), 65_534, 65_534)
-        const step = await world.machine.job().uses({ with: { ...oauth, workspace: 'beta' } })
-        expect(step.exitCode).toBe(1)
-        expect(messages(step)).toContain(`${path()} belongs to another user`)
-        expect(messages(await ended(first))).toContain(`${path()} belongs to another user`)
-        expect([readFileSync(path()), world.config.read()]).toEqual([text, config])
-      })
-    }
-
-    test('that is damaged: named, and left alone', async () => {
-      await world.config.write(PRIOR)
-      writeFileSync(path(), 'something else\n'.repeat(300), { mode: 0o600 })
-      const step = await world.machine.job().uses({ with: oauth })
-      expect(step.exitCode).toBe(1)
-      expect(messages(step)).toContain(`${path()} is damaged`)
-      expect(readFileSync(path(), 'utf8')).toBe('something else\n'.repeat(300))
-      expect(world.config.read()).toBe(PRIOR)
-      expect(name).toBeDefined()
-    })
+  test.each([
+    ['that is there', true],
+    ['that is not there', false],
+  ])('a link to a file %s: not followed', async (_, isThere) => {
+    await world.config.write(PRIOR)
+    if (isThere) writeFileSync(outsider(), 'not ours')
+    symlinkSync(outsider(), database())
+    const job = world.machine.job()
+    const step = await job.uses({ with: oauth })
+    expect(step.exitCode).toBe(1)
+    expect(messages(step)).toContain(`${database()} is a symbolic link`)
+    await job.end()
+    expect(readlinkSync(database())).toBe(outsider())
+    expect(existsSync(outsider())).toBe(isThere)
+    expect(world.config.read()).toBe(PRIOR)
+    if (isThere) expect(readFileSync(outsider(), 'utf8')).toBe('not ours')
   })
 })
 
 describe('threat 39: a job that was killed for good', () => {
   test.each(Object.entries(credentials))(
-    'with %s: the next use after its time drops its login',
+    'with %s: the next job after its time drops its login',
     async (_, credential) => {
       await world.config.write(PRIOR)
       const step = await world.machine
@@ -365,17 +318,19 @@ describe('threat 39: a job that was killed for good', () => {
       expect(step.exitCode).toBe(0)
       const token = String(step.outputs.token)
       expect(world.config.read()).toContain(token)
-      changeLedger(({ uses }) => {
-        for (const use of uses) {
-          // A token's own time, or a day.
-          expect(use.notAfter - Date.now()).toBeGreaterThan(1.9 * 3_600_000)
-          expect(use.notAfter - Date.now()).toBeLessThanOrEqual(24 * 3_600_000)
-          use.notAfter = Date.now() - 1
+      changeStored(world.config, ({ logins }) => {
+        for (const login of logins) {
+          // A token's own time, or a day; an expired one hides the machine's login for a day more.
+          expect(login.expiresAt - Date.now()).toBeGreaterThan(1.9 * 3_600_000)
+          expect(login.expiresAt - Date.now()).toBeLessThanOrEqual(24 * 3_600_000)
+          expect(login.dropsAt - Date.now()).toBeLessThanOrEqual(26 * 3_600_000)
+          login.expiresAt = Date.now() - 1
+          login.dropsAt = Date.now() - 1
         }
       })
       const next = await began({ ...oauth, workspace: 'beta' })
       expect(world.config.read()).not.toContain(token)
-      expect(readFileSync(ledgerPath(), 'utf8')).not.toContain(token)
+      expect(readFileSync(database(), 'latin1')).not.toContain(token)
       expect(world.config.read()).toContain('of-this-machine')
       await ended(next)
       expectOnlyPrior()
@@ -385,8 +340,8 @@ describe('threat 39: a job that was killed for good', () => {
   test('a post that comes after that drops it too, and one whose login was dropped has nothing to do', async () => {
     await world.config.write(PRIOR)
     const [late, next] = [await began(), await began({ ...oauth, workspace: 'beta' })]
-    changeLedger(({ uses }) => {
-      for (const use of uses.slice(0, 1)) use.notAfter = 1
+    changeStored(world.config, ({ logins }) => {
+      for (const login of logins.slice(0, 1)) login.dropsAt = 1
     })
     await ended(next)
     expectOnlyPrior()
@@ -395,7 +350,7 @@ describe('threat 39: a job that was killed for good', () => {
   })
 })
 
-describe('threat 37: what the ledger and the state say leads nowhere else', () => {
+describe('threat 37: what the database and the state say leads nowhere else', () => {
   const minted = { version: '9.9.2', workspace: 'acme', ...credentials['service-account'] }
   const deletes = () => world.sandbox.requests.filter(({ method }) => method === 'DELETE')
   const own = new RegExp(`^/v0/service_accounts/${CLIENT_ID}/api_keys/ak_[\\w-]+$`)
@@ -480,11 +435,11 @@ describe('threat 37: what the ledger and the state say leads nowhere else', () =
     expect(world.sandbox.refused).toEqual([])
   })
 
-  test("another host in the ledger's entry gets no request, for the ledger names no host that is asked", async () => {
+  test('another host in the database gets no request, for it names no host that is asked', async () => {
     const job = world.machine.job()
     await job.uses({ with: minted })
-    changeLedger(({ uses }) => {
-      for (const use of uses) use.origin = 'https://evil.example/v0'
+    changeStored(world.config, ({ logins }) => {
+      for (const login of logins) login.endpoint = 'https://evil.example/v0'
     })
     await ended(job)
     expect(world.sandbox.refused).toEqual([])
