@@ -139,7 +139,8 @@ async function installCli(
   const started = process.uptime()
   const { scratch, staging } = state.current()
   const { childEnv, toolCache } = machine
-  const deps = { http, run, platform, childEnv, scratch, staging, toolCache, debug: runner.debug, warn: runner.warning }
+  const { info, debug, warning: warn } = runner
+  const deps = { http, run, platform, childEnv, scratch, staging, toolCache, info, debug, warn }
   const installation = await install(inputs.install, deps, signal)
   const seconds = (process.uptime() - started).toFixed(1)
   const what = `bl ${installation.version} for ${platform.name}`

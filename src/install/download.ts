@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { addAbortSignal } from 'node:stream'
 import { withDeadline } from '../util/deadline.ts'
-import { messageOf, SetupError } from '../util/errors.ts'
+import { SetupError } from '../util/errors.ts'
 import {
   asNetworkError,
   decideRetry,
@@ -12,7 +12,7 @@ import {
   RetryableStatus,
   type Http,
 } from '../util/http.ts'
-import { retry } from '../util/retry.ts'
+import { reportRetry, retry, type Retry, type RetryLog } from '../util/retry.ts'
 import { isTrustworthyUrl } from '../util/url.ts'
 
 export type Download<T> =
@@ -27,9 +27,8 @@ export interface DownloadRequest<T> {
   readonly receive: (body: AsyncIterable<Buffer>) => Promise<T>
 }
 
-export interface DownloadDeps {
+export interface DownloadDeps extends RetryLog {
   readonly http: Http
-  readonly debug: (line: string) => void
 }
 
 /** Jitter for a server that is rate limiting: a release is downloaded by many jobs at once. */
@@ -49,13 +48,13 @@ const CHECK_THE_WAY = 'Check what answers on the way: a proxy, or the mirror.'
  */
 export async function download<T>(
   request: DownloadRequest<T>,
-  { http, debug }: DownloadDeps,
+  { http, info, debug }: DownloadDeps,
   parent: AbortSignal,
 ): Promise<Download<T>> {
   const { url } = request
   const expired = () => new SetupError(`The download of ${url} took more than 10 minutes.`, 'Run the job again.')
-  const onRetry = (error: unknown, pauseMs: number) => {
-    debug(`${messageOf(error)} Retrying ${url} in ${Math.round(pauseMs)} ms`)
+  const onRetry = (failure: Retry) => {
+    reportRetry(url, failure, { info, debug })
   }
   const deadline = Date.now() + DEADLINE_MS
   const options = { decide: decideRetry, maxAttempts: MAX_ATTEMPTS, maxJitterMs: RELEASE_MAX_JITTER_MS, deadline }

@@ -1,6 +1,7 @@
 import { accessSync, constants } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { SetupError } from '../util/errors.ts'
+import { proxyVariables, readProxySettings } from './proxy.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -16,10 +17,8 @@ export interface Machine {
 }
 
 const COMMAND_FILES = ['GITHUB_ENV', 'GITHUB_OUTPUT', 'GITHUB_STATE', 'GITHUB_PATH']
-const PROXIES = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY']
 const FOR_CHILDREN = [
   ...['PATH', 'SystemRoot', 'SystemDrive', 'TEMP', 'TMP', 'TMPDIR', 'RUNNER_TRACKING_ID'],
-  ...[...PROXIES, 'no_proxy', 'NO_PROXY'],
   ...['SSL_CERT_FILE', 'SSL_CERT_DIR', 'NODE_EXTRA_CA_CERTS'],
 ]
 
@@ -35,7 +34,6 @@ const UNATTENDED = { CI: 'true', GITHUB_ACTIONS: 'true', BL_INSTALL_SKILLS: 'fal
  */
 export function readMachine(env: Environment, os: string): Machine {
   for (const name of COMMAND_FILES) requireWritable(name, env[name])
-  for (const name of PROXIES) requireProxyUrl(name, env[name] ?? '')
   return {
     home: requirePath(os === 'win32' ? 'USERPROFILE' : 'HOME', env),
     temp: requirePath('RUNNER_TEMP', env),
@@ -83,38 +81,5 @@ function childEnvironment(env: Environment, os: string): Record<string, string> 
   const kept = Object.entries(env).flatMap(([name, value]) =>
     wanted.has(folded(name)) && value !== undefined && value !== '' ? [[name, value] as const] : [],
   )
-  return { ...Object.fromEntries(kept), ...UNATTENDED }
-}
-
-/** @actions/http-client ignores a proxy that it can't parse and goes past it: such a one is refused instead. */
-function requireProxyUrl(name: string, value: string): void {
-  if (value === '' || proxyUrl(value)) return
-  throw new SetupError(
-    `${name} is not the URL of an http proxy.`,
-    "Set it to a URL such as 'http://proxy.example:3128', or unset it.",
-  )
-}
-
-/** The passwords in the URLs of the proxies, as they stand there and decoded. */
-export function proxyPasswords(env: Environment): string[] {
-  return PROXIES.flatMap((name) => {
-    const password = proxyUrl(env[name] ?? '')?.password ?? ''
-    return password === '' ? [] : [password, decoded(password)]
-  })
-}
-
-/** As @actions/http-client reads it: a URL, or a host and port without a scheme. */
-function proxyUrl(value: string): URL | undefined {
-  const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`
-  if (!URL.canParse(text)) return undefined
-  const url = new URL(text)
-  return url.protocol === 'http:' || url.protocol === 'https:' ? url : undefined
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
+  return { ...Object.fromEntries(kept), ...proxyVariables(readProxySettings(env, os)), ...UNATTENDED }
 }
