@@ -72,30 +72,41 @@ export function proxyPasswords(env: Environment, os: string): string[] {
  */
 export function laterStepWarnings(env: Environment, os: string): string[] {
   const { https } = readProxySettings(env, os)
-  if (https.kind !== 'usable') return []
   const get = reader(env, os)
-  const { variable, url } = https.proxy
-  const read = get('HTTPS_PROXY') === '' ? 'https_proxy' : 'HTTPS_PROXY'
-  const differs = (name: string, used: string, what: string) =>
-    `${name} differs from ${used}: this step uses ${used}, but bl in later steps reads ${name}. Set both to the same ${what}.`
-  const warnings: string[] = []
-  const other = parseProxy(read, get(read))
-  const isSame = other.kind === 'usable' && other.proxy.url.href === url.href
-  if (!isSame) warnings.push(differs(read, variable, 'URL'))
-  else if (!isReadByGo(get(read))) warnings.push(unreadable(read, get(read), url))
-  const upper = get('NO_PROXY')
-  const lower = get('no_proxy')
-  if (upper !== '' && lower.trim() !== '' && noProxyItems(upper).join(',') !== noProxyItems(lower).join(','))
-    warnings.push(differs('NO_PROXY', 'no_proxy', 'list'))
+  // What Go reads: the first that is not empty, blanks included.
+  const name = get('HTTPS_PROXY') === '' ? 'https_proxy' : 'HTTPS_PROXY'
+  const value = get(name)
+  if (value === '') return []
+  const warnings = laterProxyWarnings(https, name, value)
+  const [upper, lower] = [get('NO_PROXY'), get('no_proxy')]
+  const isSame = noProxyItems(upper).join(',') === noProxyItems(lower).join(',')
+  if (upper !== '' && lower.trim() !== '' && !isSame) warnings.push(differs('NO_PROXY', 'no_proxy', 'list'))
   return warnings
 }
 
-function unreadable(name: string, value: string, url: URL): string {
-  const what = `bl in later steps can't read ${name}, and connects without the proxy`
-  if (value !== value.trim()) return `${what}: it begins or ends with a blank or a line break. Remove that.`
-  if (split(value).userInfo !== '' && isReadByGo(`${url.protocol}//${split(value).rest}`))
-    return `${what}: percent-encode the special characters of its user and password, such as ^ as %5E and % as %25.`
-  return `${what}. Write its host as in '${url.protocol}//${url.host}'.`
+function laterProxyWarnings(used: ProxySetting, name: string, value: string): string[] {
+  const unreadable = `bl in later steps can't read ${name}`
+  if (used.kind === 'none') return [`${unreadable}: it holds nothing but blanks. Unset it.`]
+  if (used.kind === 'unusable') return []
+  const { variable, url } = used.proxy
+  const read = parseProxy(name, value)
+  if (read.kind !== 'usable' || read.proxy.url.href !== url.href) return [differs(name, variable, 'URL')]
+  if (value !== value.trim()) return [`${unreadable}: it begins or ends with a blank or a line break. Remove that.`]
+  const { userInfo, rest } = split(value)
+  if (!isHostOfGo(rest, url)) return [`${unreadable}. Write its host as in '${url.protocol}//${url.host}'.`]
+  if (!/^(?:[\w.~!$&'()*+,;=:@-]|%[0-9a-f]{2})*$/i.test(userInfo))
+    return [`${unreadable}. Percent-encode the special characters of user and password, such as ^ as %5E and % as %25.`]
+  return []
+}
+
+function differs(name: string, used: string, what: string): string {
+  return `${name} differs from ${used}: this step uses ${used}, but bl in later steps reads ${name}. Set both to the same ${what}.`
+}
+
+/** Go leaves a host as it is written. */
+function isHostOfGo(rest: string, { hostname }: URL): boolean {
+  const isPlain = /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::\d*)?(?:[/?#][!-~]*)?$/i.test(rest)
+  return isPlain && (rest.startsWith('[') || rest.toLowerCase().startsWith(hostname))
 }
 
 /** Windows knows no case in the names of variables. */
@@ -156,13 +167,6 @@ function textOf(setting: ProxySetting): string {
   return setting.kind === 'usable' ? setting.proxy.url.href.replace(/\/$/, '') : ''
 }
 
-/** Whether Go's net/url reads a text as the URL of a proxy. Where it does not, net/http goes past the proxy. */
-function isReadByGo(text: string): boolean {
-  const userInfo = /(?:(?:[\w.~!$&'()*+,;=:@-]|%[0-9a-f]{2})*@)?/
-  const host = /(?:\[[0-9a-f:.]+\]|[\w.-]+)(?::\d*)?/
-  return new RegExp(`^(?:https?://)?${userInfo.source}${host.source}(?:[/?#][!-~]*)?$`, 'i').test(text)
-}
-
 function noProxyItems(list: string): string[] {
   return list
     .split(',')
@@ -190,7 +194,7 @@ function isDomainIn(item: string, host: string, port: string): boolean {
 
 function isAddressIn(item: string, host: string, port: string): boolean {
   const [address = '', prefix] = item.split('/')
-  if (prefix !== undefined) return isInSubnet(address, Number(prefix), host)
+  if (prefix !== undefined) return /^\d+$/.test(prefix) && isInSubnet(address, Number(prefix), host)
   if (isIP(item) !== 0) return isInSubnet(item, undefined, host)
   const [, name = '', itemPort = ''] = /^(.*?)(?::(\d*))?$/.exec(item) ?? []
   return (itemPort === '' || itemPort === port) && isInSubnet(bareHost(name), undefined, host)
