@@ -1,12 +1,14 @@
 import { SetupError } from '../util/errors.ts'
 import {
   decideRetry,
+  hostOf,
   NetworkError,
   RetryableStatus,
   type Http,
   type HttpResponse,
   type HttpRequest,
 } from '../util/http.ts'
+import { field, interceptionOf, parseJson, reasonIn } from '../util/reason.ts'
 import { excerpt } from '../util/redact.ts'
 import type { RetryDecision } from '../util/retry.ts'
 import { encodeClientCredentials } from './credential.ts'
@@ -68,7 +70,10 @@ export function createApi(url: string, http: Http, deadline: number, signal: Abo
     decide: (error: unknown) => RetryDecision = decideRetry,
   ): Promise<HttpResponse> => {
     try {
-      return await http.send(request, { ...options, decide }, signal)
+      const response = await http.send(request, { ...options, decide }, signal)
+      const interception = interceptionOf(response, host)
+      if (interception === undefined || isRedirect(response)) return response
+      throw new NetworkError('intercepted', interception)
     } catch (error) {
       throw error instanceof NetworkError ? unreachable(error) : error
     }
@@ -166,8 +171,9 @@ function workspaceAnswer(response: HttpResponse, name: string, host: string): Wo
     case 200: {
       const answered = field(parsed(response), 'name')
       if (answered === name) return { kind: 'accepted' }
+      if (typeof answered !== 'string') throw unexpected(response, host, 'the workspace')
       throw new SetupError(
-        `${host} answered for the workspace '${excerpt(String(answered))}' when asked for '${name}'.`,
+        `${host} answered for the workspace '${excerpt(answered)}' when asked for '${name}'.`,
         'Nothing was logged in. Check the inputs workspace and api-url.',
       )
     }
@@ -215,11 +221,14 @@ function mintAnswer(response: HttpResponse, serviceAccount: string, host: string
 }
 
 function unreachable(error: NetworkError): SetupError {
-  const remedy =
-    error.fault === 'certificate' || error.fault === 'proxy'
-      ? 'No credential was sent.'
-      : "Check the runner's network, its proxy and the input api-url, and run the job again."
-  return new SetupError(error.message, remedy, { cause: error })
+  return new SetupError(error.message, remedyFor(error), { cause: error })
+}
+
+function remedyFor({ fault }: NetworkError): string {
+  if (fault === 'certificate' || fault === 'proxy') return 'No credential was sent.'
+  if (fault === 'intercepted')
+    return 'Your credential was not rejected. Let the runner reach that host, check api-url, and run the job again.'
+  return "Check the runner's network, its proxy and the input api-url, and run the job again."
 }
 
 function failed(response: HttpResponse, host: string): SetupError {
@@ -231,10 +240,12 @@ function failed(response: HttpResponse, host: string): SetupError {
       'The credential was not judged: run the job again later.',
     )
   }
-  if (status >= 300 && status < 400) {
+  if (isRedirect(response)) {
+    const { location = '' } = response.headers
+    const target = URL.canParse(location) ? ` to ${excerpt(hostOf(location))}` : ''
     return new SetupError(
-      `${host} redirects API requests (${status}), which are not followed since they carry the credential.`,
-      'Check the input api-url, and that no proxy answers in the place of the API.',
+      `${host} redirects API requests (${status}${target}), which are not followed since they carry the credential.`,
+      'Check the input api-url, and that no proxy or login page answers instead of the API.',
     )
   }
   return unexpected(response, host, 'this request')
@@ -248,23 +259,15 @@ function unexpected(response: HttpResponse, host: string, wanted: string): Setup
   )
 }
 
-/** What an answer says of an error: `error` is a text or an object, by which part of the API it comes from. */
+/** What a response says of an error. */
 function saidBy(response: HttpResponse): string {
-  const body = parsed(response)
-  const error = field(body, 'error')
-  const texts = [field(body, 'error_description'), error, field(error, 'message'), field(body, 'message')]
-  const text = texts.find((candidate) => typeof candidate === 'string' && candidate !== '')
-  return excerpt(typeof text === 'string' ? text : response.text) || 'no message'
+  return reasonIn(response) ?? 'no message'
 }
 
 function parsed(response: HttpResponse): unknown {
-  try {
-    return JSON.parse(response.text)
-  } catch {
-    return undefined
-  }
+  return parseJson(response.text)
 }
 
-function field(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined
+function isRedirect({ status }: HttpResponse): boolean {
+  return status >= 300 && status < 400
 }

@@ -5,6 +5,7 @@ import type { RequestHandler } from '@actions/http-client/lib/interfaces'
 import { unlessAborted, withDeadline } from './deadline.ts'
 import { codeOf, messageOf } from './errors.ts'
 import { bareHost, createAgents, ProxyError, type Route } from './proxy-agent.ts'
+import { reasonIn } from './reason.ts'
 import { excerpt } from './redact.ts'
 import { reportRetry, retry, retryAfterMs, type Retry, type RetryDecision, type RetryLog } from './retry.ts'
 
@@ -46,7 +47,8 @@ export interface Http {
   send(request: HttpRequest, options: RequestOptions, signal: AbortSignal): Promise<HttpResponse>
 }
 
-type Fault = 'unreachable' | 'certificate' | 'proxy' | 'broken' | 'timeout' | 'too-large'
+/** `intercepted`: something on the way answered, and not the host. */
+type Fault = 'unreachable' | 'certificate' | 'proxy' | 'intercepted' | 'broken' | 'timeout' | 'too-large'
 
 /** No usable response. `nothingSent` is true only if the server certainly saw no byte of the request. */
 export class NetworkError extends Error {
@@ -67,7 +69,8 @@ export class RetryableStatus extends Error {
   readonly response: HttpResponse
 
   constructor(response: HttpResponse, host: string) {
-    super(`${host} answered ${response.status}.`)
+    const reason = reasonIn(response)
+    super(`${host} answered ${response.status}${reason === undefined ? '' : ` (${reason})`}.`)
     this.response = response
   }
 }
@@ -172,6 +175,7 @@ export function decideRetry(error: unknown): RetryDecision {
   switch (error.fault) {
     case 'certificate':
     case 'proxy':
+    case 'intercepted':
     case 'too-large':
       return { kind: 'fail' }
     case 'unreachable':
@@ -186,7 +190,8 @@ export function hostOf(url: string): string {
   return new URL(url).host
 }
 
-async function readText(
+/** Reads a body as text. @throws NetworkError if it is larger than allowed, or the connection breaks */
+export async function readText(
   message: IncomingMessage,
   host: string,
   maxBytes: number,
@@ -205,7 +210,7 @@ async function readText(
     return Buffer.concat(chunks).toString('utf8')
   } catch (error) {
     signal.throwIfAborted()
-    throw error instanceof NetworkError ? error : asNetworkError(error, host)
+    throw asNetworkError(error, host)
   } finally {
     message.destroy()
   }
@@ -213,6 +218,7 @@ async function readText(
 
 /** Says what went wrong on the way to a host. */
 export function asNetworkError(error: unknown, host: string): NetworkError {
+  if (error instanceof NetworkError) return error
   if (error instanceof ProxyError) return asProxyFault(error, host)
   const cause = { cause: error }
   const code = codeOf(error)
