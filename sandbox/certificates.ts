@@ -21,7 +21,7 @@ export interface Validity {
 /** A certificate authority that nobody but the sandbox's own machines trusts. */
 export interface Authority {
   readonly pem: string
-  issue(host: string, validity?: Validity): Promise<Identity>
+  readonly issue: (host: string, validity?: Validity) => Promise<Identity>
 }
 
 /** Makes a fresh authority. Its certificates are good from yesterday until next week. */

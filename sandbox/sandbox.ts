@@ -7,7 +7,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createBlaxel, type BlaxelStandIn } from './blaxel.ts'
-import { createAuthority, type Authority, type Identity, type Validity } from './certificates.ts'
+import { createAuthority, type Authority, type Validity } from './certificates.ts'
 import { createGitHub, type GitHubStandIn } from './github.ts'
 import { openProxy, type ProxyControls } from './proxy.ts'
 import { createWire, type Handler, type Intercept, type RecordedRequest, type Wire } from './wire.ts'
@@ -31,7 +31,7 @@ export interface Sandbox {
   readonly env: Readonly<Record<string, string>>
   readonly proxy: ProxyControls
   /** A certificate for a host by the authority that the machines trust. */
-  issue(host: string, validity?: Validity): Promise<Identity>
+  readonly issue: Authority['issue']
   readonly github: GitHubStandIn
   /** api.blaxel.ai */
   readonly blaxel: BlaxelStandIn
