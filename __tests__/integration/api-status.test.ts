@@ -139,7 +139,7 @@ const broken: Row[] = [
   },
 ]
 
-const garbled: Row[] = ['[]', 'null', ''].flatMap((body) => {
+const garbled: Row[] = ['[]', 'null', '', '{"name":["acme"]}'].flatMap((body) => {
   const what = `200 and ${body === '' ? 'nothing' : body}`
   const answer = text(body)
   return [
@@ -250,7 +250,6 @@ describe('a credential that does not open the workspace:', () => {
     ['another workspace', 'beta', "for the workspace 'beta' when asked for 'acme'"],
     ['its name in other letters', 'Acme', "for the workspace 'Acme' when asked for 'acme'"],
     ['its name and a blank', 'acme ', "when asked for 'acme'"],
-    ['its name in a list', ['acme'], "when asked for 'acme'"],
     ['commands', 'acme\n::add-path::/evil\n##[set-output name=token]evil', "when asked for 'acme'"],
   ]
   test.concurrent.each(names)('the answer is for %s', (_, name, says) =>

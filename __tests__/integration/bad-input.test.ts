@@ -272,7 +272,7 @@ const machines: BadInput[] = [
     omit: [name],
     says: [`${name} is not set`, 'as a step of GitHub Actions'],
   })),
-  ...['https_proxy', 'HTTPS_PROXY', 'http_proxy'].flatMap((name) =>
+  ...['https_proxy', 'HTTPS_PROXY'].flatMap((name) =>
     [
       `http://user:${PASSWORD}@[broken`,
       `http://user:${PASSWORD}@proxy.example:port`,
@@ -280,7 +280,7 @@ const machines: BadInput[] = [
     ].map((proxy) => ({
       what: `${name} ${proxy}`,
       with: good,
-      env: { [name]: proxy },
+      env: { https_proxy: '', HTTPS_PROXY: '', [name]: proxy },
       says: [`${name} is not the URL of an http proxy`, "such as 'http://proxy.example:3128', or unset it"],
       secrets: [PASSWORD],
     })),

@@ -34,7 +34,7 @@ describe('a web page is no verdict on the credential:', () => {
     [
       '511',
       page(511, 'Network Authentication Required', 'application/json'),
-      \"511, application/json, 'Network Authentication Required'",
+      "511, application/json, 'Network Authentication Required'",
     ],
   ]
   const rows = (['token', 'workspace', 'mint'] as const).flatMap((request) =>
@@ -75,7 +75,14 @@ describe('a web page is no release:', () => {
     ['latest', "200, text/html, 'Sign in'", 'github.com', LATEST, {}, page(200, 'Sign in')],
     ['latest', "403, text/html, 'Blocked'", 'github.com', LATEST, {}, page(403, 'Blocked')],
     ['archive', "200, text/html, 'Sign in'", 'github.com', ARCHIVE, { version: '9.9.2' }, page(200, 'Sign in')],
-    ['archive', "200, application/gzip, 'A'", 'github.com', ARCHIVE, { version: '9.9.2' }, page(200, 'A', 'application/gzip')],
+    [
+      'archive',
+      "200, application/gzip, 'A'",
+      'github.com',
+      ARCHIVE,
+      { version: '9.9.2' },
+      page(200, 'A', 'application/gzip'),
+    ],
     ['archive', "403, text/html, 'Blocked'", 'github.com', ARCHIVE, { version: '9.9.2' }, page(403, 'Blocked')],
     ['checksums file', "200, text/html, 'Hi'", 'github.com', CHECKSUMS, { version: '9.9.2' }, page(200, 'Hi')],
     ['checksums file', "451, text/html, 'Hi'", 'github.com', CHECKSUMS, { version: '9.9.2' }, page(451, 'Hi')],
@@ -162,7 +169,7 @@ describe('a retry', () => {
       expect(lines).toEqual(
         ['2', '3'].map((attempt) => {
           const start = `${API} answered 429 \\(slow down\\)\\. Retrying POST https://${API}/v0/oauth/token in`
-          return expect.stringMatching(new RegExp(`^${start} [1-3]\\.\\d s \\(attempt ${attempt}\\)$`)) as unknown
+          return expect.stringMatching(new RegExp(`^${start} [1-3]\\.\\d s \\(attempt ${attempt}\\)$`))
         }),
       )
       await job.end()

@@ -73,7 +73,6 @@ function requirePath(name: string, env: Environment): string {
   )
 }
 
-/** The variables that a child process may see. @param os Node's name of the operating system */
 function childEnvironment(env: Environment, os: string): Record<string, string> {
   // Windows knows no case in these names, and calls PATH Path.
   const folded = (name: string) => (os === 'win32' ? name.toUpperCase() : name)

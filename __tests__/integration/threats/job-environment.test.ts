@@ -231,8 +231,9 @@ describe('threat 42: settings that weaken TLS or print requests have no effect:'
   test.each(['socks5://proxy.example', 'http://', 'http://[bad', 'http://user:pa%ss@[x'])(
     'a proxy that can not be used is not passed by: %s',
     async (proxy) => {
-      for (const name of ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'HTTP_PROXY']) {
-        const step = await world.machine.job({ env: { [name]: proxy } }).uses({ with: good })
+      for (const name of ['https_proxy', 'HTTPS_PROXY']) {
+        const env = { https_proxy: '', HTTPS_PROXY: '', [name]: proxy }
+        const step = await world.machine.job({ env }).uses({ with: good })
         expectFailure(step, [`${name} is not the URL of an http proxy`])
         expect(visible(step)).not.toContain('pa%ss')
       }
