@@ -109,7 +109,7 @@ const used: Used[] = [
   },
 ]
 
-describe('every request of ours and of bl goes through a proxy with', () => {
+describe('threat 42: every request of ours and of bl goes through a proxy with', () => {
   test.concurrent.each(used)('$what', ({ variables, url = ({ proxy }) => proxy.url, warns = [] }) =>
     inWorld(async (world) => {
       const { sandbox } = world
