@@ -26,7 +26,7 @@ function way(env: Environment, url = API, os = 'linux'): string {
     case 'proxy':
       return route.proxy.url.href
     case 'refused':
-      return route.why
+      return route.error.message
   }
 }
 

@@ -1,5 +1,6 @@
 import { BlockList, isIP } from 'node:net'
-import { bareHost, type Proxy, type Route } from '../util/proxy-agent.ts'
+import { NetworkError, type Route } from '../util/http.ts'
+import { bareHost, type Proxy } from '../util/proxy-agent.ts'
 import { isLoopback } from '../util/url.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -15,7 +16,7 @@ export interface ProxySettings {
 type ProxySetting =
   | { readonly kind: 'none' }
   | { readonly kind: 'usable'; readonly proxy: Proxy }
-  | { readonly kind: 'unusable'; readonly why: string }
+  | { readonly kind: 'unusable'; readonly error: NetworkError }
 
 const NAMES = ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'HTTP_PROXY']
 
@@ -36,7 +37,7 @@ export function readProxySettings(env: Environment, os: string): ProxySettings {
 /** How a request gets to its host: by the settings and nothing else, so none goes past a proxy in silence. */
 export function routeTo(url: URL, { https, noProxy }: ProxySettings): Route {
   if (isLoopback(url.hostname) || https.kind === 'none' || isBypassed(url, noProxy)) return { kind: 'direct' }
-  return https.kind === 'usable' ? { kind: 'proxy', proxy: https.proxy } : { kind: 'refused', why: https.why }
+  return https.kind === 'usable' ? { kind: 'proxy', proxy: https.proxy } : { kind: 'refused', error: https.error }
 }
 
 /** The settings as variables for `bl`, in both spellings: Go reads the upper-case one first. */
@@ -77,26 +78,29 @@ export function laterStepWarnings(env: Environment, os: string): string[] {
   const name = get('HTTPS_PROXY') === '' ? 'https_proxy' : 'HTTPS_PROXY'
   const value = get(name)
   if (value === '') return []
-  const warnings = laterProxyWarnings(https, name, value)
+  const warnings: string[] = []
+  const problem = laterProblem(https, name, value)
+  if (problem !== undefined) warnings.push(problem)
   const [upper, lower] = [get('NO_PROXY'), get('no_proxy')]
   const isSame = noProxyItems(upper).join(',') === noProxyItems(lower).join(',')
   if (upper !== '' && lower.trim() !== '' && !isSame) warnings.push(differs('NO_PROXY', 'no_proxy', 'list'))
   return warnings
 }
 
-function laterProxyWarnings(used: ProxySetting, name: string, value: string): string[] {
+/** @param value of the variable that Go reads */
+function laterProblem(used: ProxySetting, name: string, value: string): string | undefined {
   const unreadable = `bl in later steps can't read ${name}`
-  if (used.kind === 'none') return [`${unreadable}: it holds nothing but blanks. Unset it.`]
-  if (used.kind === 'unusable') return []
+  if (used.kind === 'none') return `${unreadable}: it holds nothing but blanks. Unset it.`
+  if (used.kind === 'unusable') return undefined
   const { variable, url } = used.proxy
   const read = parseProxy(name, value)
-  if (read.kind !== 'usable' || read.proxy.url.href !== url.href) return [differs(name, variable, 'URL')]
-  if (value !== value.trim()) return [`${unreadable}: it begins or ends with a blank or a line break. Remove that.`]
+  if (read.kind !== 'usable' || read.proxy.url.href !== url.href) return differs(name, variable, 'URL')
+  if (value !== value.trim()) return `${unreadable}: it begins or ends with a blank or a line break. Remove that.`
   const { userInfo, rest } = split(value)
-  if (!isHostOfGo(rest, url)) return [`${unreadable}. Write its host as in '${url.protocol}//${url.host}'.`]
+  if (!isHostOfGo(rest, url)) return `${unreadable}. Write its host as in '${url.protocol}//${url.host}'.`
   if (!/^(?:[\w.~!$&'()*+,;=:@-]|%[0-9a-f]{2})*$/i.test(userInfo))
-    return [`${unreadable}. Percent-encode the special characters of user and password, such as ^ as %5E and % as %25.`]
-  return []
+    return `${unreadable}. Percent-encode the special characters of user and password, such as ^ as %5E and % as %25.`
+  return undefined
 }
 
 function differs(name: string, used: string, what: string): string {
@@ -120,14 +124,14 @@ function reader(env: Environment, os: string): (name: string) => string {
 function parseProxy(variable: string, value: string): ProxySetting {
   const { scheme, userInfo, rest } = split(value.trim())
   if (rest.includes('@')) {
-    const why = `${variable} has a user or a password that is not percent-encoded. Write / as %2F, ? as %3F and # as %23.`
-    return { kind: 'unusable', why }
+    const remedy = 'Write / as %2F, ? as %3F and # as %23.'
+    return unusable(`${variable} has a user or a password that is not percent-encoded. ${remedy}`)
   }
   // URL drops line breaks and tabs from within a text.
   const isUrl = !/\p{Cc}/u.test(userInfo) && !/\s|\p{Cc}/u.test(rest) && URL.canParse(`${scheme}://${rest}`)
   if (!isUrl || (scheme !== 'http' && scheme !== 'https')) {
     const remedy = "Set it to a URL such as 'http://proxy.example:3128', or unset it."
-    return { kind: 'unusable', why: `${variable} is not the URL of an http proxy. ${remedy}` }
+    return unusable(`${variable} is not the URL of an http proxy. ${remedy}`)
   }
   const [user = '', ...passwordParts] = userInfo.split(':')
   const credentials = [decodePercent(user), decodePercent(passwordParts.join(':'))] as const
@@ -136,6 +140,11 @@ function parseProxy(variable: string, value: string): ProxySetting {
   url.password = encodePercent(credentials[1])
   const basic = `Basic ${Buffer.from(credentials.join(':'), 'latin1').toString('base64')}`
   return { kind: 'usable', proxy: { variable, url, authorization: userInfo === '' ? undefined : basic } }
+}
+
+/** No request that needs it is sent. */
+function unusable(message: string): ProxySetting {
+  return { kind: 'unusable', error: new NetworkError('proxy', message, true) }
 }
 
 interface Parts {

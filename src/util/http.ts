@@ -4,7 +4,7 @@ import { HttpClient } from '@actions/http-client'
 import type { RequestHandler } from '@actions/http-client/lib/interfaces'
 import { unlessAborted, withDeadline } from './deadline.ts'
 import { codeOf, messageOf } from './errors.ts'
-import { bareHost, createAgents, ProxyError, type Route } from './proxy-agent.ts'
+import { bareHost, createAgents, ProxyError, type Proxy } from './proxy-agent.ts'
 import { reasonIn } from './reason.ts'
 import { excerpt } from './redact.ts'
 import { reportRetry, retry, retryAfterMs, type Retry, type RetryDecision, type RetryLog } from './retry.ts'
@@ -78,6 +78,13 @@ export class RetryableStatus extends Error {
 const MAX_TEXT_BYTES = 1_000_000
 const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL'])
 
+/** How a request gets to its host. */
+export type Route =
+  | { readonly kind: 'direct' }
+  | { readonly kind: 'proxy'; readonly proxy: Proxy }
+  /** It would need a proxy that can't be used. */
+  | { readonly kind: 'refused'; readonly error: NetworkError }
+
 export interface HttpOptions {
   readonly userAgent: string
   readonly routeTo: (url: URL) => Route
@@ -92,7 +99,7 @@ export function createHttp({ userAgent, routeTo, log }: HttpOptions): Http {
   // a proxy that it can't parse.
   const clientFor = (url: URL) => {
     const route = routeTo(url)
-    if (route.kind === 'refused') throw new NetworkError('proxy', route.why, true)
+    if (route.kind === 'refused') throw route.error
     const agent = agentFor(url, route.kind === 'proxy' ? route.proxy : undefined)
     return new HttpClient(userAgent, [withAgent(agent)], { allowRedirects: false, allowRetries: false })
   }

@@ -14,13 +14,6 @@ export interface Proxy {
   readonly authorization: string | undefined
 }
 
-/** How a request gets to its host. */
-export type Route =
-  | { readonly kind: 'direct' }
-  | { readonly kind: 'proxy'; readonly proxy: Proxy }
-  /** It would have to use a proxy that can't be used. `why` is two sentences: what is wrong, and what to change. */
-  | { readonly kind: 'refused'; readonly why: string }
-
 /** There is no way through the proxy, so the host itself saw nothing. */
 export class ProxyError extends Error {
   override readonly name = 'ProxyError'
