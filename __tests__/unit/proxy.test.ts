@@ -222,22 +222,31 @@ describe('bl gets', () => {
   })
 })
 
+const basic = (pair: string) => Buffer.from(pair).toString('base64')
+
 test.each<[string, Environment, string[]]>([
   ['nothing', {}, []],
   ['a proxy without one', { https_proxy: 'http://jane@proxy:3128' }, []],
-  ['a proxy', { https_proxy: 'http://jane:hunter22@proxy:3128' }, ['hunter22']],
-  ['a proxy without a scheme', { HTTP_PROXY: 'jane:hunter22@proxy:3128' }, ['hunter22']],
-  ['an encoded one', { http_proxy: 'http://jane:p%40ss%2Fw@proxy' }, ['p%40ss%2Fw', 'p@ss/w']],
-  ['one that is encoded anew', { http_proxy: 'http://jane:100%@proxy' }, ['100%', '100%25']],
-  ['two proxies', { http_proxy: 'a:first111@p', HTTPS_PROXY: 'b:second22@p' }, ['second22', 'first111']],
-  ['one that can not be used', { https_proxy: 'socks5://jane:hunter22@proxy' }, ['hunter22']],
-  ['one that is no URL', { https_proxy: 'http://jane:hunter22@[bad' }, ['hunter22']],
+  ['a proxy', { https_proxy: 'http://jane:hunter22@proxy:3128' }, ['hunter22', basic('jane:hunter22')]],
+  ['a proxy without a scheme', { HTTP_PROXY: 'jane:hunter22@proxy:3128' }, ['hunter22', basic('jane:hunter22')]],
+  ['an encoded one', { http_proxy: 'http://jane:p%40ss%2Fw@proxy' }, ['p%40ss%2Fw', 'p@ss/w', basic('jane:p@ss/w')]],
+  ['one that is encoded anew', { http_proxy: 'http://jane:100%@proxy' }, ['100%', '100%25', basic('jane:100%')]],
+  [
+    'two proxies',
+    { http_proxy: 'a:first111@p', HTTPS_PROXY: 'b:second22@p' },
+    ['second22', basic('b:second22'), 'first111', basic('a:first111')],
+  ],
+  ['one that can not be used', { https_proxy: 'socks5://jane:hunter22@proxy' }, ['hunter22', basic('jane:hunter22')]],
+  ['one that is no URL', { https_proxy: 'http://jane:hunter22@[bad' }, ['hunter22', basic('jane:hunter22')]],
 ])('the passwords of %s are known', (_, env, expected) => {
   expect(proxyPasswords(env, 'linux')).toEqual(expected)
 })
 
 test('a password in a variable of mixed case is known on Windows', () => {
-  expect(proxyPasswords({ Https_Proxy: 'http://jane:hunter22@proxy' }, 'win32')).toEqual(['hunter22'])
+  expect(proxyPasswords({ Https_Proxy: 'http://jane:hunter22@proxy' }, 'win32')).toEqual([
+    'hunter22',
+    basic('jane:hunter22'),
+  ])
 })
 
 describe('a warning of what bl reads in later steps', () => {

@@ -45,7 +45,6 @@ describe('a response that came from something on the way', () => {
     ['<?xml version="1.0"?><Error/>', 'application/xml', '403, application/xml'],
     ['<title></title>', 'application/json', '403, application/json'],
     ['Blocked by policy', 'text/html', '403, text/html'],
-    ['<title>::error::x</title>', 'text/html', "403, text/html, ': :error: :x'"],
     [
       '<title>This page was blocked by the policy of Example Corporation Ltd, ask your administrator</title>',
       'text/html',

@@ -55,16 +55,20 @@ export function proxyVariables({ https, http, noProxy }: ProxySettings): Record<
   )
 }
 
-/** The passwords in the variables, whether these can be used or not: as written, decoded, and as `bl` gets them. */
+/**
+ * The passwords in the variables, whether these can be used or not: as written, decoded, as `bl` gets them, and as they
+ * stand in Proxy-Authorization.
+ */
 export function proxyPasswords(env: Environment, os: string): string[] {
   const get = reader(env, os)
   const passwords = NAMES.flatMap((name) => {
     const { userInfo } = split(get(name).trim())
-    const password = userInfo.includes(':') ? userInfo.slice(userInfo.indexOf(':') + 1) : ''
+    if (!/:./s.test(userInfo)) return []
+    const password = userInfo.slice(userInfo.indexOf(':') + 1)
     const bytes = decodePercent(password)
-    return [password, Buffer.from(bytes, 'latin1').toString(), encodePercent(bytes)]
+    return [password, Buffer.from(bytes, 'latin1').toString(), encodePercent(bytes), basic(decodePercent(userInfo))]
   })
-  return [...new Set(passwords)].filter((password) => password !== '')
+  return [...new Set(passwords)]
 }
 
 /**
@@ -138,8 +142,8 @@ function parseProxy(variable: string, value: string): ProxySetting {
   const url = new URL(`${scheme}://${new URL(`${scheme}://${rest}`).host}`)
   url.username = encodePercent(credentials[0])
   url.password = encodePercent(credentials[1])
-  const basic = `Basic ${Buffer.from(credentials.join(':'), 'latin1').toString('base64')}`
-  return { kind: 'usable', proxy: { variable, url, authorization: userInfo === '' ? undefined : basic } }
+  const authorization = userInfo === '' ? undefined : `Basic ${basic(credentials.join(':'))}`
+  return { kind: 'usable', proxy: { variable, url, authorization } }
 }
 
 /** No request that needs it is sent. */
@@ -170,6 +174,10 @@ function decodePercent(text: string): string {
 
 function encodePercent(bytes: string): string {
   return bytes.replace(/[^\w.~-]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
+}
+
+function basic(bytes: string): string {
+  return Buffer.from(bytes, 'latin1').toString('base64')
 }
 
 function textOf(setting: ProxySetting): string {

@@ -36,9 +36,8 @@ function isWebPage(headers: IncomingHttpHeaders, text: string): boolean {
 }
 
 function titleOf(page: string): string {
-  const title = excerpt(/<title[^>]*>([^<]*)/i.exec(page)?.[1] ?? '')
-  if (title.length <= LONGEST_TITLE) return title === '' ? '' : `, '${title}'`
-  return `, '${title.slice(0, LONGEST_TITLE).replace(/\s*\S*$/, '')}…'`
+  const title = excerpt(/<title[^>]*>([^<]*)/i.exec(page)?.[1] ?? '', LONGEST_TITLE)
+  return title === '' ? '' : `, '${title}'`
 }
 
 /** The value of a JSON text; undefined where it is none. */
