@@ -68,7 +68,7 @@ async function revoke(key: KeyState, apiKey: string | undefined, tokenUse: Token
     return
   }
   if (apiKey === undefined || hashSecret(apiKey) !== key.credential) {
-    runner.warning(`The key ${key.name} was not revoked: the input api-key is no longer the one that made it. ${until}`)
+    runner.warning(`The key ${key.name} was not revoked. ${otherInputs(apiKey)} ${until}`)
     return
   }
   try {
@@ -79,6 +79,13 @@ async function revoke(key: KeyState, apiKey: string | undefined, tokenUse: Token
   } catch (error) {
     runner.warning(`The key ${key.name} could not be revoked: ${messageOf(error)} ${until}`)
   }
+}
+
+/** GitHub evaluates `with:` again for the post step. */
+function otherInputs(apiKey: string | undefined): string {
+  return apiKey === undefined
+    ? 'The post step got no valid api-key, although the main step did: GitHub evaluates with: again after the job, and in nested composite actions it can be empty then. There, use client-id and client-secret.'
+    : 'The post step got another api-key than the main step: GitHub evaluates with: again after the job. Set api-key to a secret itself, not to a value that steps change.'
 }
 
 async function removeDirectories(state: State, { runner }: CleanupDeps): Promise<void> {

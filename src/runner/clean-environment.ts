@@ -13,7 +13,7 @@ export function cleanEnvironment(env: Environment): string[] {
   const warnings: string[] = []
   if (env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
     warnings.push(
-      'NODE_TLS_REJECT_UNAUTHORIZED=0 was ignored: certificates are always checked. Name your CA in NODE_EXTRA_CA_CERTS instead.',
+      'NODE_TLS_REJECT_UNAUTHORIZED=0 was ignored: certificates are always checked. Set NODE_EXTRA_CA_CERTS to the PEM file of your CA instead.',
     )
   }
   if ((env.NODE_DEBUG ?? '') !== '')

@@ -7,7 +7,8 @@ type Environment = Readonly<Record<string, string | undefined>>
 
 /** What the runner says of the machine and the job. */
 export interface Machine {
-  readonly home: string
+  /** @throws SetupError where the runner has none, which only a login needs */
+  readonly home: () => string
   readonly temp: string
   readonly toolCache: string
   readonly checkout: string | undefined
@@ -35,7 +36,7 @@ const UNATTENDED = { CI: 'true', GITHUB_ACTIONS: 'true', BL_INSTALL_SKILLS: 'fal
 export function readMachine(env: Environment, os: string): Machine {
   for (const name of COMMAND_FILES) requireWritable(name, env[name])
   return {
-    home: requirePath(os === 'win32' ? 'USERPROFILE' : 'HOME', env),
+    home: () => requirePath(os === 'win32' ? 'USERPROFILE' : 'HOME', env),
     temp: requirePath('RUNNER_TEMP', env),
     toolCache: requirePath('RUNNER_TOOL_CACHE', env),
     checkout: env.GITHUB_WORKSPACE === '' ? undefined : env.GITHUB_WORKSPACE,
@@ -44,9 +45,9 @@ export function readMachine(env: Environment, os: string): Machine {
   }
 }
 
-/** Where the CLI keeps its logins; no variable moves it. */
+/** Where the CLI keeps its logins; no variable moves it. @throws SetupError where the runner has no home */
 export function blaxelDirectory({ home }: Machine): string {
-  return join(home, '.blaxel')
+  return join(home(), '.blaxel')
 }
 
 /** Without one of these files @actions/core would print what belongs into it, the token among it. */
@@ -54,13 +55,13 @@ function requireWritable(name: string, path: string | undefined): void {
   const missing = (why: string) =>
     new SetupError(
       `${name} ${why}.`,
-      'setup-bl runs as a step of GitHub Actions, whose runner (2.327.1 or newer) makes this file.',
+      'Run setup-bl as a step of GitHub Actions, on runner 2.327.1 or newer, which creates this file.',
     )
   if (path === undefined || path === '') throw missing('is not set')
   try {
     accessSync(path, constants.W_OK)
   } catch {
-    throw missing('names a file that is not there or not writable')
+    throw missing('names a file that does not exist or is not writable')
   }
 }
 
