@@ -528,7 +528,7 @@ describe('a bl that', () => {
   }
 
   test.concurrent.each([
-    [401, 'does not accept api-key (401'],
+    [401, 'rejected api-key (401'],
     [403, "not for the workspace 'acme' (403"],
     [404, "There is no workspace 'acme' (404"],
     [500, 'has an outage (500'],

@@ -312,7 +312,7 @@ describe('version-file', () => {
       job,
     )
     expect(step.exitCode).toBe(0)
-    expect(warnings(step)).toEqual([expect.stringContaining('takes a refused login for a good one')])
+    expect(warnings(step)).toEqual([expect.stringContaining('exits 0 when a login is rejected')])
     await job.end()
   })
 })

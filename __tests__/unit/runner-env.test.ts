@@ -39,7 +39,7 @@ const UNATTENDED = { CI: 'true', GITHUB_ACTIONS: 'true', BL_INSTALL_SKILLS: 'fal
 describe('a machine', () => {
   test('is what the runner says of it', () => {
     expect(machine()).toEqual({
-      home: '/home/runner',
+      home: expect.any(Function) as unknown,
       temp: '/runner/_work/_temp',
       toolCache: '/opt/tools',
       checkout: '/runner/_work/app/app',
@@ -50,8 +50,8 @@ describe('a machine', () => {
   })
 
   test('has its home where USERPROFILE says on Windows', () => {
-    expect(machine({ USERPROFILE: '/users/runner' }, 'win32').home).toBe('/users/runner')
-    expect(thrownBy(() => machine({}, 'win32'))).toEqual(
+    expect(machine({ USERPROFILE: '/users/runner' }, 'win32').home()).toBe('/users/runner')
+    expect(thrownBy(() => machine({}, 'win32').home())).toEqual(
       new SetupError('USERPROFILE is not set.', "Set it in the runner's environment."),
     )
   })
@@ -67,25 +67,31 @@ describe('a machine', () => {
     expect(machine({ GITHUB_WORKSPACE: value }).checkout).toBeUndefined()
   })
 
-  test.each(['HOME', 'RUNNER_TEMP', 'RUNNER_TOOL_CACHE'])('needs %s', (name) => {
+  test.each<[string, (machine: () => Machine) => unknown]>([
+    ['RUNNER_TEMP', (read) => read()],
+    ['RUNNER_TOOL_CACHE', (read) => read()],
+    // Only for a login.
+    ['HOME', (read) => blaxelDirectory(read())],
+  ])('needs %s', (name, use) => {
     const remedy = "Set it in the runner's environment."
-    for (const value of [undefined, '']) {
-      expect(thrownBy(() => machine({ [name]: value }))).toEqual(new SetupError(`${name} is not set.`, remedy))
-    }
+    const errorFor = (value: string | undefined) => thrownBy(() => use(() => machine({ [name]: value })))
+    for (const value of [undefined, '']) expect(errorFor(value)).toEqual(new SetupError(`${name} is not set.`, remedy))
     for (const value of ['relative/path', '~', '$HOME']) {
-      expect(thrownBy(() => machine({ [name]: value }))).toEqual(
-        new SetupError(`${name} is not an absolute path.`, remedy),
-      )
+      expect(errorFor(value)).toEqual(new SetupError(`${name} is not an absolute path.`, remedy))
     }
   })
 
+  test('without a home is one all the same', () => {
+    expect(machine({ HOME: undefined })).toMatchObject({ temp: '/runner/_work/_temp' })
+  })
+
   test.each(['GITHUB_ENV', 'GITHUB_OUTPUT', 'GITHUB_STATE', 'GITHUB_PATH'])('needs the file %s', (name) => {
-    const remedy = 'setup-bl runs as a step of GitHub Actions, whose runner (2.327.1 or newer) makes this file.'
+    const remedy = 'Run setup-bl as a step of GitHub Actions, on runner 2.327.1 or newer, which creates this file.'
     for (const value of [undefined, '']) {
       expect(thrownBy(() => machine({ [name]: value }))).toEqual(new SetupError(`${name} is not set.`, remedy))
     }
     expect(thrownBy(() => machine({ [name]: join(root, 'nowhere') }))).toEqual(
-      new SetupError(`${name} names a file that is not there or not writable.`, remedy),
+      new SetupError(`${name} names a file that does not exist or is not writable.`, remedy),
     )
   })
 })

@@ -186,7 +186,7 @@ function workspaceAnswer(response: HttpResponse, name: string, host: string): Wo
     case 200: {
       const answered = field(parsed(response), 'name')
       if (answered === name) return { kind: 'accepted' }
-      if (typeof answered !== 'string') throw unexpected(response, host, 'the workspace')
+      if (typeof answered !== 'string') throw unexpected(response, host, 'the request for the workspace')
       throw new SetupError(
         `${host} returned the workspace '${excerpt(answered)}' instead of '${name}'.`,
         'Check the inputs workspace and api-url.',

@@ -104,7 +104,7 @@ describe('threat 25: a clock that is wrong', () => {
     inWorld(async ({ sandbox, machine }) => {
       const token = jwt(Date.now() - HOUR)
       const step = await machine.job().uses({ with: { workspace: 'acme', 'api-key': token } })
-      expectFailure(step, ['does not accept api-key (401', 'It expired at', 'Use a fresh token'])
+      expectFailure(step, ['rejected api-key (401', 'It expired at', 'Use a fresh token'])
       expect(visible(step)).not.toContain(token)
       expect(ownRequestsTo(sandbox, HOST)).toEqual(['GET /v0/workspaces/acme'])
     }),
@@ -164,7 +164,7 @@ describe('threat 47: a hostile value of the API is neither masked nor used:', ()
     sandbox.intercept({ host: HOST, method: 'POST', path, answer: { kind: 'respond', status: 200, body } })
     const job = machine.job()
     const step = await job.uses({ with: { workspace: 'acme', ...credentials[kind] } })
-    expectFailure(step, [`${HOST} gave an unexpected answer to`])
+    expectFailure(step, [`${HOST} sent an unexpected response to`])
     expect(logins(world)).toBe(0)
     expectNothingStaged(world)
     await job.end()

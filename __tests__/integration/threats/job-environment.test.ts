@@ -170,9 +170,7 @@ test('threat 41: BL_CLIENT_CREDENTIALS in the job sends the client secret on, an
   const job = machine.job({ env: { BL_CLIENT_CREDENTIALS: PAIR } })
   const step = await job.uses({ with: { workspace: 'acme' } })
   expect(warnings(step)).toEqual([
-    expect.stringMatching(
-      /^BL_CLIENT_CREDENTIALS .*every later call of bl sends the client secret.*in with:/,
-    ) as unknown,
+    expect.stringMatching(/^BL_CLIENT_CREDENTIALS .*every later bl call sends the client secret.*in with:/) as unknown,
   ])
   expectNoPart(step, [CLIENT_SECRET, PAIR])
   expect(sentSecret()).toHaveLength(1)
