@@ -84,15 +84,6 @@ function assertInputsArrived(env: InputSource['env']): void {
   )
 }
 
-/** What an empty input means, as in action.yml: a composite action often passes on ''. */
-const DEFAULTS = {
-  login: 'true',
-  'export-env': 'true',
-  logout: 'true',
-  'on-missing-credentials': 'fail',
-  'token-lifetime': '2h',
-} as const
-
 interface Options {
   readonly login: boolean
   readonly exportEnv: boolean
@@ -101,14 +92,14 @@ interface Options {
   readonly lifetime: Lifetime
 }
 
+/** An empty input means its default in action.yml: a composite action often passes on ''. */
 function readOptions({ get }: InputSource): Options {
-  const valueOf = (name: keyof typeof DEFAULTS) => get(name) || DEFAULTS[name]
   return {
-    login: readBoolean('login', valueOf('login')),
-    exportEnv: readBoolean('export-env', valueOf('export-env')),
-    logout: readBoolean('logout', valueOf('logout')),
-    onMissing: readOnMissing(valueOf('on-missing-credentials')),
-    lifetime: readLifetime(valueOf('token-lifetime')),
+    login: readBoolean('login', get('login') || 'true'),
+    exportEnv: readBoolean('export-env', get('export-env') || 'true'),
+    logout: readBoolean('logout', get('logout') || 'true'),
+    onMissing: readOnMissing(get('on-missing-credentials') || 'fail'),
+    lifetime: readLifetime(get('token-lifetime') || '2h'),
   }
 }
 

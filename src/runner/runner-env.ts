@@ -68,10 +68,8 @@ function requireWritable(name: string, path: string | undefined): void {
 function requirePath(name: string, env: Environment): string {
   const path = env[name] ?? ''
   if (isAbsolute(path)) return path
-  throw new SetupError(
-    `${name} is ${path === '' ? 'not set' : 'not an absolute path'}.`,
-    "Set it in the runner's environment.",
-  )
+  const why = path === '' ? 'is not set' : 'is not an absolute path'
+  throw new SetupError(`${name} ${why}.`, "Set it in the runner's environment.")
 }
 
 function childEnvironment(env: Environment, os: string): Record<string, string> {
