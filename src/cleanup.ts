@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import { messageOf } from './util/errors.ts'
+import { failureOf, messageOf } from './util/errors.ts'
 import { remove } from './util/fs.ts'
 import type { Http } from './util/http.ts'
 import { createApi } from './blaxel/api.ts'
@@ -77,7 +77,7 @@ async function revoke(key: KeyState, apiKey: string | undefined, tokenUse: Token
     for (const id of ids) await api.deleteKey(key.serviceAccount, id, apiKey)
     if (ids.length > 0) runner.info(`Revoked the key ${key.name} of the service account ${key.serviceAccount}`)
   } catch (error) {
-    runner.warning(`The key ${key.name} could not be revoked: ${messageOf(error)} ${until}`)
+    runner.warning(`The key ${key.name} could not be revoked: ${failureOf(error)} ${until}`)
   }
 }
 

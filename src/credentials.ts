@@ -58,7 +58,7 @@ function halfPair(given: 'client-id' | 'client-secret', origin: RunOrigin): Setu
   const missing = given === 'client-id' ? 'client-secret' : 'client-id'
   return new SetupError(
     `The input ${given} is given without ${missing}.`,
-    withheldSecretsRemedy(origin) ??
+    withheldSecretsRemedy(origin, given === 'client-id') ??
       `Set both. If ${missing} is set, the secret or variable it refers to is empty: check its name and the job's environment.`,
   )
 }
@@ -72,7 +72,7 @@ function serviceAccountCredential(
   if (apiKey.value === '') {
     throw new SetupError(
       'The input service-account is given without api-key.',
-      withheldSecretsRemedy(runOrigin()) ??
+      withheldSecretsRemedy(runOrigin(), true) ??
         "Set api-key to an API key that may create keys for it. If it is set, the secret it refers to is empty: check its name and the job's environment.",
     )
   }

@@ -79,8 +79,8 @@ function assertInputsArrived(env: InputSource['env']): void {
   const hasHyphen = (name: string) => /^INPUT_.*-/i.test(name)
   if (env.INPUT_LOGIN === undefined || Object.keys(env).some(hasHyphen)) return
   throw new SetupError(
-    'All inputs with a hyphen in their name (client-id, api-key and others) were lost on this runner before the step started: something starts it through a shell that drops them, such as dash.',
-    "Change the runner's wrapper script or container hook to start steps directly or through bash.",
+    'All inputs with a hyphen in their name (client-id, api-key and others) were lost before the step started: a shell such as dash drops them.',
+    "Change the runner's wrapper script or container hook to start steps directly or with bash.",
   )
 }
 
@@ -226,7 +226,7 @@ function withoutCredential(source: InputSource, workspace: string): Access {
   }
   throw new SetupError(
     missingCredential(source, workspace),
-    withheldSecretsRemedy(source.runOrigin()) ??
+    withheldSecretsRemedy(source.runOrigin(), true) ??
       "Set client-id and client-secret, or api-key. If they are set, the secrets they refer to are empty: check their names and the job's environment.",
   )
 }

@@ -73,11 +73,11 @@ const final: Row[] = [
   })),
   {
     ...{ request: 'token', what: '404', answer: said(404), sent: 1 },
-    says: [`${HOST} sent an unexpected response to a request (404: it said no)`, 'Check the input api-url'],
+    says: ['There is no Blaxel API at https://api.blaxel.ai/v0 (404: it said no)', 'with its path'],
   },
   {
     ...{ request: 'workspace', what: '400', answer: said(400), sent: 1 },
-    says: [`${HOST} sent an unexpected response to a request (400: it said no)`, 'Check the input api-url'],
+    says: [`${HOST} sent an unexpected response to a request (400: it said no)`, 'Check the URL of the API'],
   },
   {
     ...{ request: 'workspace', what: '401', answer: said(401), sent: 1 },
@@ -93,7 +93,7 @@ const final: Row[] = [
   },
   {
     ...{ request: 'mint', what: '400', answer: said(400), sent: 1 },
-    says: [`${HOST} sent an unexpected response to a request (400: it said no)`, 'Check the input api-url'],
+    says: ["can't create a key for the service account sa-deployer (400: it said no)", 'token-lifetime'],
   },
   {
     ...{ request: 'mint', what: '401', answer: said(401), sent: 1 },
@@ -494,7 +494,9 @@ describe('a key that was minted, though nobody was told:', () => {
     inWorld(async (world) => {
       world.sandbox.intercept({ host: HOST, method, path, times: 1, answer: said(403) })
       const { job, step } = await tryWith(world, requests.mint, [{ kind: 'process-then-reset' }])
-      expectFailure(step, [/It is not known whether a key named setup-bl-[0-9a-f]{32} was left behind/])
+      expectFailure(step, [
+        /A key named setup-bl-[0-9a-f]{32} may be left behind, and the post step will try to delete it/,
+      ])
       expect(world.sandbox.blaxel.keys.size).toBe(1)
       const [post] = await job.end()
       expect(post?.log).toMatch(/^Revoked the key setup-bl-[0-9a-f]{32} of the service account sa-deployer\n$/)

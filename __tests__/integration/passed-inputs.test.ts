@@ -49,7 +49,7 @@ describe('an empty input is its default, as where a composite action passes on w
 
 describe('inputs with a hyphen that got lost on the way are an error that says so', () => {
   const lost = names.filter((name) => name.includes('-')).map((name) => `INPUT_${name.toUpperCase()}`)
-  const says = ['All inputs with a hyphen in their name (client-id, api-key and others) were lost', 'through bash']
+  const says = ['All inputs with a hyphen in their name (client-id, api-key and others) were lost', 'with bash']
 
   test.concurrent.each([
     ['a credential', good],
@@ -110,7 +110,7 @@ describe('a runner without a home', () => {
   ])('opens no session with a login: it is %s', (_, env, omit, says) =>
     inWorld(async ({ machine, sandbox }) => {
       const step = await machine.job({ env, omit }).uses({ with: good })
-      expectFailure(step, [`${HOME} ${says}. Set it in the runner's environment.`])
+      expectFailure(step, [`${HOME} ${says}. Set it in the runner's environment, or set 'login: false'.`])
       expect(sandbox.connects).toEqual([])
     }),
   )

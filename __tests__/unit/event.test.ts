@@ -52,12 +52,13 @@ describe('a run', () => {
 describe('what to do where GitHub withholds the secrets', () => {
   test.each<[RunOrigin, RegExp]>([
     ['fork', /from a fork, and GitHub gives such runs no secrets.*'on-missing-credentials: skip'/],
-    ['dependabot', /only Dependabot secrets: add the secret there too.*'on-missing-credentials: skip'/],
+    ['dependabot', /only Dependabot secrets: add the missing one there too.*'on-missing-credentials: skip'/],
   ])('is told for a run of origin %s', (origin, remedy) => {
-    expect(withheldSecretsRemedy(origin)).toMatch(remedy)
+    expect(withheldSecretsRemedy(origin, true)).toMatch(remedy)
+    expect(withheldSecretsRemedy(origin, false)).not.toContain('skip')
   })
 
   test('is nothing special in other runs', () => {
-    expect(withheldSecretsRemedy('own')).toBeUndefined()
+    expect(withheldSecretsRemedy('own', true)).toBeUndefined()
   })
 })

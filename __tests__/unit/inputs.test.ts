@@ -329,7 +329,7 @@ describe('workspace and credential', () => {
         expect(refusal(given, { runOrigin })).toEqual(
           new SetupError(
             "No credential is given for the workspace 'acme'.",
-            withheldSecretsRemedy(runOrigin) ??
+            withheldSecretsRemedy(runOrigin, true) ??
               "Set client-id and client-secret, or api-key. If they are set, the secrets they refer to are empty: check their names and the job's environment.",
           ),
         )
@@ -681,7 +681,7 @@ describe('a bad input', () => {
         expect(refusal({ ...acme, ...half }, { runOrigin: origin })).toEqual(
           new SetupError(
             `The input ${given} is given without ${OTHER_HALF[given] ?? ''}.`,
-            withheldSecretsRemedy(origin) ?? '',
+            withheldSecretsRemedy(origin, given !== 'client-secret') ?? '',
           ),
         )
       }

@@ -52,7 +52,7 @@ describe('a machine', () => {
   test('has its home where USERPROFILE says on Windows', () => {
     expect(machine({ USERPROFILE: '/users/runner' }, 'win32').home()).toBe('/users/runner')
     expect(thrownBy(() => machine({}, 'win32').home())).toEqual(
-      new SetupError('USERPROFILE is not set.', "Set it in the runner's environment."),
+      new SetupError('USERPROFILE is not set.', "Set it in the runner's environment, or set 'login: false'."),
     )
   })
 
@@ -73,7 +73,7 @@ describe('a machine', () => {
     // Only for a login.
     ['HOME', (read) => blaxelDirectory(read())],
   ])('needs %s', (name, use) => {
-    const remedy = "Set it in the runner's environment."
+    const remedy = `Set it in the runner's environment${name === 'HOME' ? ", or set 'login: false'" : ''}.`
     const errorFor = (value: string | undefined) => thrownBy(() => use(() => machine({ [name]: value })))
     for (const value of [undefined, '']) expect(errorFor(value)).toEqual(new SetupError(`${name} is not set.`, remedy))
     for (const value of ['relative/path', '~', '$HOME']) {

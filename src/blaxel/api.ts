@@ -91,7 +91,7 @@ export function createApi(url: string, http: Http, deadline: number, signal: Abo
         headers: { ...JSON_HEADERS, authorization: `Basic ${encodeClientCredentials(clientId, clientSecret)}` },
         body: JSON.stringify({ grant_type: 'client_credentials' }),
       })
-      return issuedToken(response, host, source)
+      return issuedToken(response, url, source)
     },
     workspace: async (name, token) => {
       const headers = { ...bearer(token), 'x-blaxel-workspace': name }
@@ -142,6 +142,8 @@ export function createApi(url: string, http: Http, deadline: number, signal: Abo
 }
 
 const COMMON_HEADERS = { accept: 'application/json', 'blaxel-version': API_VERSION }
+const CHECK_RESPONDER =
+  'Check the URL of the API (api-url or BL_API_URL), and that no proxy or firewall responds instead of it.'
 const JSON_HEADERS = { ...COMMON_HEADERS, 'content-type': 'application/json' }
 
 function bearer(token: string): Record<string, string> {
@@ -165,12 +167,19 @@ function decideMintRetry(error: unknown): RetryDecision {
   return decideRetry(error)
 }
 
-function issuedToken(response: HttpResponse, host: string, source: string): IssuedToken {
+function issuedToken(response: HttpResponse, url: string, source: string): IssuedToken {
   const receivedAt = Date.now()
+  const { host } = new URL(url)
   if (response.status === 400 || response.status === 401 || response.status === 403) {
     throw new SetupError(
       `The Blaxel API rejected ${source} (${response.status}: ${saidBy(response)}).`,
       'Check that the client ID and the client secret belong together and that the service account still exists.',
+    )
+  }
+  if (response.status === 404) {
+    throw new SetupError(
+      `There is no Blaxel API at ${url} (404: ${saidBy(response)}).`,
+      'Set api-url or BL_API_URL to the base URL of the API with its path, such as https://api.blaxel.ai/v0.',
     )
   }
   if (response.status !== 200) throw failed(response, host)
@@ -219,6 +228,11 @@ function mintAnswer(response: HttpResponse, serviceAccount: string, host: string
         return { kind: 'unknown', error: unexpected(response, host, 'the request for a key') }
       return { kind: 'minted', id, apiKey }
     }
+    case 400:
+      return refused(
+        `The Blaxel API can't create a key for the service account ${serviceAccount} (${said}).`,
+        'Check the inputs service-account and token-lifetime.',
+      )
     case 401:
       return refused(`The Blaxel API rejected api-key (${said}).`, 'Check that the secret holds a valid API key.')
     case 403:
@@ -244,7 +258,7 @@ function remedyFor({ fault }: NetworkError): string {
   if (fault === 'certificate' || fault === 'proxy') return 'No credential was sent.'
   if (fault === 'intercepted')
     return 'Your credential was not rejected. Let the runner reach that host, check api-url, and run the job again.'
-  return "Check the runner's network and proxy and the input api-url, then run the job again."
+  return "Check the runner's network and proxy, and api-url if you set it. Then run the job again."
 }
 
 function failed(response: HttpResponse, host: string): SetupError {
@@ -261,7 +275,7 @@ function failed(response: HttpResponse, host: string): SetupError {
     const target = URL.canParse(location) ? ` to ${excerpt(hostOf(location))}` : ''
     return new SetupError(
       `${host} redirects API requests (${status}${target}), which are not followed because they carry the credential.`,
-      'Check the input api-url, and that no proxy, firewall or login page responds instead of the API.',
+      CHECK_RESPONDER,
     )
   }
   return unexpected(response, host, 'a request')
@@ -271,7 +285,7 @@ function unexpected(response: HttpResponse, host: string, request: string): Setu
   const said = response.status >= 200 && response.status < 300 ? '' : `: ${saidBy(response)}`
   return new SetupError(
     `${host} sent an unexpected response to ${request} (${response.status}${said}).`,
-    'Check the input api-url, and that no proxy or firewall responds instead of the API.',
+    CHECK_RESPONDER,
   )
 }
 

@@ -1,4 +1,4 @@
-import { SetupError, messageOf } from '../util/errors.ts'
+import { failureOf, SetupError } from '../util/errors.ts'
 import type { BlaxelApi, WorkspaceAnswer } from './api.ts'
 import type { Credential } from './credential.ts'
 import { DEFAULT_API_URL } from './endpoint.ts'
@@ -89,8 +89,8 @@ async function mint(credential: ServiceAccount, api: BlaxelApi, edges: SessionEd
     case 'unknown': {
       const outcome = await deleteByName(credential, name, api)
       throw new SetupError(
-        `No short-lived key could be created for the service account ${serviceAccount}: ${answer.error.message} ${outcome}`,
-        'Run the job again.',
+        `No short-lived key could be created for the service account ${serviceAccount}: ${failureOf(answer.error)}`,
+        `${outcome} Run the job again.`,
         { cause: answer.error },
       )
     }
@@ -103,7 +103,7 @@ async function deleteByName({ apiKey, serviceAccount }: ServiceAccount, name: st
     for (const id of ids) await api.deleteKey(serviceAccount, id, apiKey)
     return ids.length > 0 ? 'The key that was created anyway was deleted.' : 'No key was left behind.'
   } catch (error) {
-    return `It is not known whether a key named ${name} was left behind (${messageOf(error)}).`
+    return `A key named ${name} may be left behind, and the post step will try to delete it: ${failureOf(error)}`
   }
 }
 

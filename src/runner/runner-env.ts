@@ -36,7 +36,7 @@ const UNATTENDED = { CI: 'true', GITHUB_ACTIONS: 'true', BL_INSTALL_SKILLS: 'fal
 export function readMachine(env: Environment, os: string): Machine {
   for (const name of COMMAND_FILES) requireWritable(name, env[name])
   return {
-    home: () => requirePath(os === 'win32' ? 'USERPROFILE' : 'HOME', env),
+    home: () => requirePath(os === 'win32' ? 'USERPROFILE' : 'HOME', env, ", or set 'login: false'"),
     temp: requirePath('RUNNER_TEMP', env),
     toolCache: requirePath('RUNNER_TOOL_CACHE', env),
     checkout: env.GITHUB_WORKSPACE === '' ? undefined : env.GITHUB_WORKSPACE,
@@ -65,11 +65,11 @@ function requireWritable(name: string, path: string | undefined): void {
   }
 }
 
-function requirePath(name: string, env: Environment): string {
+function requirePath(name: string, env: Environment, alternative = ''): string {
   const path = env[name] ?? ''
   if (isAbsolute(path)) return path
   const why = path === '' ? 'is not set' : 'is not an absolute path'
-  throw new SetupError(`${name} ${why}.`, "Set it in the runner's environment.")
+  throw new SetupError(`${name} ${why}.`, `Set it in the runner's environment${alternative}.`)
 }
 
 function childEnvironment(env: Environment, os: string): Record<string, string> {
