@@ -116,7 +116,7 @@ describe('threat 24: a run without secrets says why, and can be let pass:', () =
 
   test.each(runs)('%s', async (_, options, says) => {
     const { sandbox, machine } = world
-    expectFailure(await machine.job(options).uses({ with: inputs }), [says, "Set 'on-missing-credentials: skip'"])
+    expectFailure(await machine.job(options).uses({ with: inputs }), [says, "set 'on-missing-credentials: skip'"])
     expect(sandbox.connects).toEqual([])
 
     const job = machine.job(options)
@@ -130,7 +130,7 @@ describe('threat 24: a run without secrets says why, and can be let pass:', () =
 
   test('an own run whose secret is empty is told something else', async () => {
     const step = await world.machine.job({ eventName: 'push' }).uses({ with: inputs })
-    expectFailure(step, ['the secret they name is empty'])
+    expectFailure(step, ['the secrets they refer to are empty'])
     expect(step.log).not.toMatch(/fork|Dependabot/)
   })
 })

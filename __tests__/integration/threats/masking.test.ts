@@ -172,7 +172,7 @@ describe('threat 4: a secret with', () => {
       const halves = ['Qfirsthalf0123', 'Qsecondhalf456']
       const { with: inputs = {}, env = {} } = give(halves.join(character)) as Record<string, Record<string, string>>
       const step = await machine.job({ env }).uses({ with: { workspace: 'acme', ...inputs } })
-      expectFailure(step, [says, 'pasted whole, alone and on one line'])
+      expectFailure(step, [says, 'whole, alone and on one line'])
       expectHidden(step, halves)
       expectNoPart(step, halves)
       expect(sandbox.connects).toEqual([])
