@@ -18,7 +18,7 @@ function said(step: StepResult, level: 'notice' | 'warning'): string[] {
   return step.annotations.filter((annotation) => annotation.level === level).map(({ message }) => message)
 }
 
-describe('what an earlier use exported counts for its own workspace alone', () => {
+describe('threat 27: what an earlier use exported counts for its own workspace alone', () => {
   const kinds = Object.entries(credentials)
 
   test.each(kinds)('%s: the next use, for another workspace, has no credential', async (_, credential) => {
@@ -88,7 +88,7 @@ describe('what an earlier use exported counts for its own workspace alone', () =
   })
 })
 
-describe('the API is named in the log, and what set it, wherever it is not the default:', () => {
+describe('threat 13: the API is named in the log, and what set it, wherever it is not the default:', () => {
   const DEV = 'https://api.blaxel.dev/v0'
   beforeEach(() => {
     world.sandbox.blaxelDev.addWorkspace('acme')
@@ -137,7 +137,7 @@ describe('the API is named in the log, and what set it, wherever it is not the d
   })
 })
 
-describe('a blaxel.toml in the checkout that sets another workspace', () => {
+describe('threat 6: a blaxel.toml in the checkout that sets another workspace', () => {
   const use = (toml: string, inputs: Readonly<Record<string, string>> = {}) => {
     writeFileSync(join(world.machine.workspace, 'blaxel.toml'), toml)
     return world.machine.job().uses({ with: { ...VERSION, workspace: 'acme', ...credentials.oauth, ...inputs } })
