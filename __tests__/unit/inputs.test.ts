@@ -358,7 +358,14 @@ describe('every other input', () => {
     [
       'api-url',
       { 'api-url': 'https://api.blaxel.dev/v0/' },
-      { endpoint: { url: 'https://api.blaxel.dev/v0', environment: undefined, isForeign: false } },
+      {
+        endpoint: {
+          url: 'https://api.blaxel.dev/v0',
+          environment: undefined,
+          source: 'the input api-url',
+          isForeign: false,
+        },
+      },
     ],
   ])('%s is taken over', (_, given, expected) => {
     expect(access({ ...session, ...given })).toMatchObject(expected)
