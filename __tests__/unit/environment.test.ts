@@ -4,7 +4,7 @@ import { cleanEnvironment } from '../../src/runner/clean-environment.ts'
 import { holds } from './property.ts'
 
 const TLS =
-  'NODE_TLS_REJECT_UNAUTHORIZED=0 was ignored: certificates are always checked. Name your CA in NODE_EXTRA_CA_CERTS instead.'
+  'NODE_TLS_REJECT_UNAUTHORIZED=0 was ignored: certificates are always checked. Set NODE_EXTRA_CA_CERTS to the PEM file of your CA instead.'
 const DEBUG = 'NODE_DEBUG was ignored: it would print requests with their credentials.'
 
 describe('the environment of the step', () => {

@@ -287,7 +287,7 @@ describe('workspace and credential', () => {
       'all but a key for another workspace that could be none',
       { workspace: 'beta', 'service-account': CLIENT_ID },
       { BL_WORKSPACE: '::x::', BL_API_KEY: 'short' },
-      "No credential is given for the workspace 'beta': BL_API_KEY in the environment is for the workspace ': :x: :'.",
+      "No credential is given for the workspace 'beta': BL_API_KEY in the environment is for the workspace '::x::'.",
     ],
   ])('are skipped, where that may be, without %s', (_, given, env, notice) => {
     expect(access({ ...SKIP, ...given }, { env })).toEqual({
@@ -546,7 +546,7 @@ describe('a bad input', () => {
     [{ workspace: 'Yes' }, "The input workspace is 'Yes', which is not a valid workspace name.", CONSOLE],
     [
       { workspace: 'acme\n::add-path::/x' },
-      "The input workspace is 'acme : :add-path: :/x', which is not a valid workspace name.",
+      "The input workspace is 'acme ::add-path::/x', which is not a valid workspace name.",
       CONSOLE,
     ],
     [
