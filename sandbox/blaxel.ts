@@ -37,6 +37,8 @@ export interface BlaxelStandIn {
   clockSkewMs: number
   /** Lifetime of an access token. */
   tokenSeconds: number
+  /** The form of the list of a service account's keys: as documented, or as all other lists. */
+  keyListForm: 'array' | 'page'
   /** The same API as plain http on loopback, started on demand: http://127.0.0.1:PORT/v0 */
   loopbackUrl(): Promise<string>
 }
@@ -73,6 +75,7 @@ export function createBlaxel(listen: (handler: Handler) => Promise<string>): {
     issued: [],
     clockSkewMs: 0,
     tokenSeconds: 7200,
+    keyListForm: 'array',
     addWorkspace(name, extra = {}) {
       const number = workspaces.size + 1
       const workspace = { id: `ws-${number}`, name, displayName: titled(name), accountId: `acc-${number}` }
@@ -231,8 +234,15 @@ function workspace({ workspaces }: Accounts, access: Access, method: string, nam
 function listing(access: Access, { headers }: RecordedRequest): Reply {
   const name = headers['x-blaxel-workspace'] ?? ''
   if (!access.workspaces.includes(name)) return failure(403, `access to workspace ${name} is forbidden`)
-  const paginated = (headers['blaxel-version'] ?? '') >= PAGINATED_SINCE
-  return { status: 200, body: paginated ? { data: [], meta: { hasMore: false, nextCursor: '', total: 0 } } : [] }
+  return { status: 200, body: isPaginated(headers) ? page([]) : [] }
+}
+
+function isPaginated(headers: RecordedRequest['headers']): boolean {
+  return (headers['blaxel-version'] ?? '') >= PAGINATED_SINCE
+}
+
+function page(data: readonly object[]): object {
+  return { data, meta: { hasMore: false, nextCursor: '', total: data.length } }
 }
 
 function serviceAccount(
@@ -242,13 +252,15 @@ function serviceAccount(
   clientId: string,
   [collection, id]: readonly string[],
 ): Reply {
-  const { keys } = accounts.standIn
+  const { keys, keyListForm } = accounts.standIn
   if (collection !== 'api_keys') return failure(404, 'not found')
   if (!access.mayMintFor.includes(clientId)) return failure(403, 'apiKey:write is required')
   const own = [...keys.values()].filter((key) => key.serviceAccount === clientId)
   switch (`${request.method} ${id === undefined ? 'all' : 'one'}`) {
-    case 'GET all':
-      return { status: 200, body: own.map(withoutSecret) }
+    case 'GET all': {
+      const shown = own.map(withoutSecret)
+      return { status: 200, body: keyListForm === 'page' && isPaginated(request.headers) ? page(shown) : shown }
+    }
     case 'POST all':
       return mint(accounts, clientId, request)
     case 'DELETE one': {

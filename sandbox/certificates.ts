@@ -12,10 +12,16 @@ export interface Identity {
   readonly cert: string
 }
 
+/** From when until when a certificate is valid. */
+export interface Validity {
+  readonly notBefore: Date
+  readonly notAfter: Date
+}
+
 /** A certificate authority that nobody but the sandbox's own machines trusts. */
 export interface Authority {
   readonly pem: string
-  issue(host: string): Promise<Identity>
+  readonly issue: (host: string, validity?: Validity) => Promise<Identity>
 }
 
 /** Makes a fresh authority. Its certificates are good from yesterday until next week. */
@@ -34,13 +40,17 @@ export async function createAuthority(): Promise<Authority> {
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   })
-  return { pem: root.toString('pem'), issue: (host) => issue({ name, keys }, host) }
+  return { pem: root.toString('pem'), issue: (host, validFor) => issue({ name, keys }, host, validFor) }
 }
 
-async function issue(issuer: { name: string; keys: webcrypto.CryptoKeyPair }, host: string): Promise<Identity> {
+async function issue(
+  issuer: { name: string; keys: webcrypto.CryptoKeyPair },
+  host: string,
+  validFor: Validity = validity(),
+): Promise<Identity> {
   const keys = await crypto.subtle.generateKey(SIGNING, true, ['sign', 'verify'])
   const certificate = await x509.X509CertificateGenerator.create({
-    ...validity(),
+    ...validFor,
     serialNumber: serialNumber(),
     subject: `CN=${host}`,
     issuer: issuer.name,
@@ -60,7 +70,7 @@ async function issue(issuer: { name: string; keys: webcrypto.CryptoKeyPair }, ho
   return { key: x509.PemConverter.encode(key, 'PRIVATE KEY'), cert: certificate.toString('pem') }
 }
 
-function validity(): { notBefore: Date; notAfter: Date } {
+function validity(): Validity {
   return { notBefore: new Date(Date.now() - DAY), notAfter: new Date(Date.now() + 7 * DAY) }
 }
 

@@ -1,6 +1,8 @@
 import { createServer, type IncomingMessage } from 'node:http'
-import { Socket, type AddressInfo } from 'node:net'
+import { createServer as createTcpServer, Socket, type AddressInfo, type Server } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { createServer as createTlsServer } from 'node:tls'
+import type { Identity } from './certificates.ts'
 
 /** What tests may do to the proxy. */
 export interface ProxyControls {
@@ -14,6 +16,8 @@ export interface ProxyControls {
   hang(): void
   /** Back to normal. */
   reset(): void
+  /** Lets the proxy also listen with TLS, or on ::1, and returns the URL there. */
+  alsoListen(how: { readonly tls: Identity } | 'ipv6'): Promise<string>
 }
 
 /** The proxy itself: its controls, what it saw, and its end. */
@@ -60,10 +64,15 @@ export async function openProxy(accept: (host: string, socket: Socket) => boolea
     refused.push(authority)
     refuse(stream, 403)
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const fronts: Server[] = [server]
+  const listen = async (front: Server, address: string) => {
+    await new Promise<void>((resolve) => front.listen(0, address, resolve))
+    return (front.address() as AddressInfo).port
+  }
+  const toServer = (socket: Socket) => void server.emit('connection', socket)
 
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${await listen(server, '127.0.0.1')}`,
     connects,
     refused,
     requireAuth(user, password) {
@@ -78,8 +87,16 @@ export async function openProxy(accept: (host: string, socket: Socket) => boolea
     reset() {
       mood = { kind: 'normal' }
     },
+    async alsoListen(how) {
+      const front = how === 'ipv6' ? createTcpServer(toServer) : createTlsServer(how.tls, toServer)
+      front.on('tlsClientError', (_, socket: Socket) => socket.destroy())
+      fronts.push(front)
+      return how === 'ipv6'
+        ? `http://[::1]:${await listen(front, '::1')}`
+        : `https://localhost:${await listen(front, '127.0.0.1')}`
+    },
     async close() {
-      const closed = new Promise((resolve) => server.close(resolve))
+      const closed = Promise.all(fronts.map((front) => new Promise((resolve) => front.close(resolve))))
       for (const socket of sockets) socket.destroy()
       await closed
     },

@@ -7,7 +7,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createBlaxel, type BlaxelStandIn } from './blaxel.ts'
-import { createAuthority, type Authority } from './certificates.ts'
+import { createAuthority, type Authority, type Validity } from './certificates.ts'
 import { createGitHub, type GitHubStandIn } from './github.ts'
 import { openProxy, type ProxyControls } from './proxy.ts'
 import { createWire, type Handler, type Intercept, type RecordedRequest, type Wire } from './wire.ts'
@@ -30,6 +30,8 @@ export interface Sandbox {
   /** What a machine behind the proxy has set. */
   readonly env: Readonly<Record<string, string>>
   readonly proxy: ProxyControls
+  /** A certificate for a host by the authority that the machines trust. */
+  readonly issue: Authority['issue']
   readonly github: GitHubStandIn
   /** api.blaxel.ai */
   readonly blaxel: BlaxelStandIn
@@ -43,8 +45,8 @@ export interface Sandbox {
   readonly connects: readonly string[]
   /** Steps in for the normal answer; returns how to undo it. */
   intercept(rule: Intercept): () => void
-  /** Makes the proxy lead to one more host, such as a mirror, which answers so. */
-  addHost(host: string, handler: Handler): void
+  /** Makes the proxy lead to one more host, such as a mirror, which answers so, or changes a host and its certificate. */
+  addHost(host: string, handler: Handler, validity?: Validity): void
   /** A plain http server on loopback that answers 200 {} and writes down who came. */
   trap(): Promise<{ url: string; requests: readonly RecordedRequest[] }>
   close(): Promise<void>
@@ -81,6 +83,7 @@ export async function openSandbox(options: SandboxOptions = {}): Promise<Sandbox
       SSL_CERT_FILE: certificate,
     },
     proxy,
+    issue: authority.issue,
     github: github.standIn,
     blaxel: blaxel.standIn,
     blaxelDev: blaxelDev.standIn,
@@ -113,7 +116,7 @@ function firstReleases(cli: string | undefined): string[] {
 }
 
 interface Hosts {
-  readonly add: (host: string, handler: Handler) => void
+  readonly add: (host: string, handler: Handler, validity?: Validity) => void
   /** Takes the tunnel to a host over, if it is one of these. */
   readonly accept: (host: string, socket: Socket) => boolean
 }
@@ -122,15 +125,15 @@ function createHosts(authority: Authority, wire: Wire, handlers: Readonly<Record
   const known = new Map(Object.entries(handlers))
   const servers = new Map<string, Promise<TlsServer>>()
 
-  async function start(host: string, handler: Handler): Promise<TlsServer> {
-    const server = createTlsServer(await authority.issue(host), wire.listener(host, handler))
+  async function start(host: string, handler: Handler, validity?: Validity): Promise<TlsServer> {
+    const server = createTlsServer(await authority.issue(host, validity), wire.listener(host, handler))
     server.on('tlsClientError', (_error, socket) => socket.destroy())
     return server
   }
   return {
-    add(host, handler) {
+    add(host, handler, validity) {
       known.set(host, handler)
-      servers.delete(host)
+      servers.set(host, start(host, handler, validity))
     },
     accept(host, socket) {
       const handler = known.get(host)

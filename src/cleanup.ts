@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import { messageOf } from './util/errors.ts'
+import { failureOf, messageOf } from './util/errors.ts'
 import { remove } from './util/fs.ts'
 import type { Http } from './util/http.ts'
 import { createApi } from './blaxel/api.ts'
@@ -68,7 +68,7 @@ async function revoke(key: KeyState, apiKey: string | undefined, tokenUse: Token
     return
   }
   if (apiKey === undefined || hashSecret(apiKey) !== key.credential) {
-    runner.warning(`The key ${key.name} was not revoked: the input api-key is no longer the one that made it. ${until}`)
+    runner.warning(`The key ${key.name} was not revoked. ${otherInputs(apiKey)} ${until}`)
     return
   }
   try {
@@ -77,8 +77,15 @@ async function revoke(key: KeyState, apiKey: string | undefined, tokenUse: Token
     for (const id of ids) await api.deleteKey(key.serviceAccount, id, apiKey)
     if (ids.length > 0) runner.info(`Revoked the key ${key.name} of the service account ${key.serviceAccount}`)
   } catch (error) {
-    runner.warning(`The key ${key.name} could not be revoked: ${messageOf(error)} ${until}`)
+    runner.warning(`The key ${key.name} could not be revoked: ${failureOf(error)} ${until}`)
   }
+}
+
+/** GitHub evaluates `with:` again for the post step. */
+function otherInputs(apiKey: string | undefined): string {
+  return apiKey === undefined
+    ? 'The post step got no valid api-key, although the main step did: GitHub evaluates with: again after the job, and in nested composite actions it can be empty then. There, use client-id and client-secret.'
+    : 'The post step got another api-key than the main step: GitHub evaluates with: again after the job. Set api-key to a secret itself, not to a value that steps change.'
 }
 
 async function removeDirectories(state: State, { runner }: CleanupDeps): Promise<void> {

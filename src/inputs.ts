@@ -10,8 +10,14 @@ import type { ReleaseSource } from './install/release.ts'
 import { parseVersionFile } from './install/version-file.ts'
 import { ignoresLoginErrors, parseVersionSpec, type VersionSpec } from './install/version.ts'
 import type { CheckoutFile } from './runner/checkout.ts'
-import { credentialFromEnvironment, credentialFromInputs, lacksSecret, secretFault } from './credentials.ts'
-import { missingCredentialRemedy, type RunOrigin } from './runner/event.ts'
+import { withheldSecretsRemedy, type RunOrigin } from './runner/event.ts'
+import {
+  credentialFromEnvironment,
+  credentialFromInputs,
+  hasSecretInput,
+  secretFault,
+  workspaceOfOtherKey,
+} from './credentials.ts'
 
 /** What the user wants, checked. */
 export interface Inputs {
@@ -44,7 +50,7 @@ export interface InputSource {
   readonly hide: (secret: string) => void
   readonly redact: (secret: string) => void
   readonly runOrigin: () => RunOrigin
-  /** Reads a file of the checkout, which a stranger may have put there. */
+  /** Reads a file of the checkout, which untrusted code may have put there. */
   readonly readCheckoutFile: (path: string) => CheckoutFile
   readonly isSelfHosted: boolean
 }
@@ -55,6 +61,7 @@ export interface InputSource {
  */
 export function readInputs(source: InputSource): Inputs {
   hideSecrets(source)
+  assertInputsArrived(source.env)
   refuseDeploy(source.get('deploy'))
   const options = readOptions(source)
   const { version, warnings } = readVersion(source)
@@ -62,6 +69,19 @@ export function readInputs(source: InputSource): Inputs {
   const install = { version, checksum, source: readReleaseSource(source) }
   const access = readAccess(source, options)
   return { install, access, warnings: [...warnings, ...environmentWarnings(source.env)] }
+}
+
+/**
+ * The runner passes each input, given or not, as a variable such as INPUT_API-KEY. Some shells (dash, for one) drop
+ * variables with a hyphen in their name. Without them the step would do something else than the workflow says.
+ */
+function assertInputsArrived(env: InputSource['env']): void {
+  const hasHyphen = (name: string) => /^INPUT_.*-/i.test(name)
+  if (env.INPUT_LOGIN === undefined || Object.keys(env).some(hasHyphen)) return
+  throw new SetupError(
+    'All inputs with a hyphen in their name (client-id, api-key and others) were lost before the step started: a shell such as dash drops them.',
+    "Change the runner's wrapper script or container hook to start steps directly or with bash.",
+  )
 }
 
 interface Options {
@@ -72,13 +92,14 @@ interface Options {
   readonly lifetime: Lifetime
 }
 
+/** An empty input means its default in action.yml: a composite action often passes on ''. */
 function readOptions({ get }: InputSource): Options {
   return {
-    login: readBoolean('login', get('login')),
-    exportEnv: readBoolean('export-env', get('export-env')),
-    logout: readBoolean('logout', get('logout')),
-    onMissing: readOnMissing(get('on-missing-credentials')),
-    lifetime: readLifetime(get('token-lifetime')),
+    login: readBoolean('login', get('login') || 'true'),
+    exportEnv: readBoolean('export-env', get('export-env') || 'true'),
+    logout: readBoolean('logout', get('logout') || 'true'),
+    onMissing: readOnMissing(get('on-missing-credentials') || 'fail'),
+    lifetime: readLifetime(get('token-lifetime') || '2h'),
   }
 }
 
@@ -107,30 +128,30 @@ function readVersion({ get, env, readCheckoutFile }: InputSource): { version: Ve
   const path = get('version-file')
   if (path === '') return { version: parseVersionSpec(get('version')), warnings: [] }
   if (get('version') !== '') {
-    throw new SetupError('Both inputs version and version-file are given.', 'Keep one of them.')
+    throw new SetupError('Both inputs version and version-file are given.', 'Remove one of them.')
   }
   const file = readCheckoutFile(path)
   if (file.kind !== 'text') {
     throw new SetupError(
-      `The file of the input version-file, ${excerpt(path)}, ${file.why}.`,
+      `The input version-file names ${excerpt(path)}, which ${file.why}.`,
       'Name a file of the checkout, and run actions/checkout before this step.',
     )
   }
   const version = parseVersionFile(excerpt(path), file.text)
-  // There a stranger's pull request chooses the version, while the job holds the secrets.
+  // There a pull request can choose the version, while the job holds the secrets.
   const risky = env.GITHUB_EVENT_NAME === 'pull_request_target' && ignoresLoginErrors(version)
-  const warning = `${excerpt(path)} asks for bl ${version}, which takes a refused login for a good one, and on pull_request_target a stranger may have written it: set the input version there.`
+  const warning = `${excerpt(path)} asks for bl ${version}, which exits 0 when a login is rejected, and on pull_request_target anybody may have changed that file. Set the input version instead.`
   return { version: { kind: 'exact', version }, warnings: risky ? [warning] : [] }
 }
 
 function readReleaseSource({ get, env }: InputSource): ReleaseSource {
   const mirror = get('mirror-url')
   if (mirror !== '') {
-    const remedy = 'Give the address that stands for https://github.com/blaxel-ai/toolkit.'
+    const remedy = 'Use the base URL of the mirror, such as https://mirror.example/toolkit.'
     return { kind: 'mirror', url: parseBaseUrl(mirror, 'The input mirror-url', remedy).base }
   }
   const token = get('github-token')
-  // A token of another server is good for nothing at api.github.com, and none of its business.
+  // A token of another server must not be sent to api.github.com.
   const isForGitHub = token !== '' && (env.GITHUB_SERVER_URL ?? 'https://github.com') === 'https://github.com'
   return { kind: 'github', token: isForGitHub ? token : undefined }
 }
@@ -144,23 +165,21 @@ function refuseDeploy(value: string): void {
 }
 
 function readAccess(source: InputSource, options: Options): Access {
-  const fromInputs = isSkipped(source, options) ? undefined : credentialFromInputs(source.get, options.lifetime)
-  const workspace = source.get('workspace') || (source.env.BL_WORKSPACE ?? '').trim()
-  if (workspace === '') return withoutWorkspace(source, fromInputs)
-  refuseBadWorkspace(
-    workspace,
-    source.get('workspace') === '' ? 'BL_WORKSPACE in the environment' : 'The input workspace',
-  )
-  const credential = fromInputs ?? credentialFromEnvironment(source.env)
-  if (!credential) return withoutCredential(source, workspace, options)
-  refuseLastingKey(credential, options, source.isSelfHosted)
+  const { get, env, runOrigin } = source
+  const maySkip = options.onMissing === 'skip'
+  // Half a credential is a mistake, but not if the other half is a secret that this run does not get.
+  const fromInputs =
+    maySkip && !hasSecretInput(get) ? undefined : credentialFromInputs(get, options.lifetime, runOrigin)
+  const workspace = get('workspace') || (env.BL_WORKSPACE ?? '').trim()
+  if (workspace === '') return withoutWorkspace(source, fromInputs, options)
+  const credential = fromInputs ?? credentialFromEnvironment(env, workspace)
+  // Without a credential, what is left of the workspace's name in a run without variables is of no importance.
+  if (!credential && maySkip) return skipped(source, workspace)
+  assertWorkspace(workspace, get('workspace') === '' ? 'BL_WORKSPACE in the environment' : 'The input workspace')
+  if (!credential) return withoutCredential(source, workspace)
+  assertKeyExpires(credential, options, source.isSelfHosted)
   const { login, exportEnv, logout } = options
   return { kind: 'session', workspace, credential, endpoint: readEndpoint(source), login, exportEnv, logout }
-}
-
-/** Half a credential is a mistake, but not where the other half is a secret that this run does not get. */
-function isSkipped({ get }: InputSource, { onMissing }: Options): boolean {
-  return onMissing === 'skip' && get('workspace') !== '' && lacksSecret(get)
 }
 
 function readEndpoint({ get, env }: InputSource): Endpoint {
@@ -171,57 +190,70 @@ function readEndpoint({ get, env }: InputSource): Endpoint {
   })
 }
 
-function withoutWorkspace(source: InputSource, fromInputs: Credential | undefined): Access {
+function withoutWorkspace(source: InputSource, fromInputs: Credential | undefined, { onMissing }: Options): Access {
   if (fromInputs) {
     throw new SetupError(
       `A credential is given (${fromInputs.source}) but no workspace.`,
-      "Set the input workspace to the workspace's name.",
+      'Set the input workspace. If it is set, the variable it refers to is empty: check its name.',
     )
   }
-  const half = (source.env.BL_CLIENT_CREDENTIALS ?? '') || (source.env.BL_API_KEY ?? '')
+  const { BL_CLIENT_CREDENTIALS = '', BL_API_KEY = '' } = source.env
+  if (BL_CLIENT_CREDENTIALS === '' && BL_API_KEY === '') {
+    return onMissing === 'skip'
+      ? { kind: 'skipped', notice: `No credential is given. ${SKIPPED}` }
+      : { kind: 'install-only', notice: undefined }
+  }
   return {
     kind: 'install-only',
     notice:
-      half === ''
-        ? undefined
-        : 'bl was installed but not logged in: the environment holds a credential, but no workspace is named. Set the input workspace to log in.',
+      'bl was installed but not logged in: the environment holds a credential, but no workspace is named. Set the input workspace to log in.',
   }
 }
 
-function withoutCredential(source: InputSource, workspace: string, { onMissing }: Options): Access {
+const SKIPPED = "bl was installed but not logged in, because of 'on-missing-credentials: skip'."
+
+function skipped(source: InputSource, workspace: string): Access {
+  return { kind: 'skipped', notice: `${missingCredential(source, workspace)} ${SKIPPED}` }
+}
+
+function withoutCredential(source: InputSource, workspace: string): Access {
   if (source.get('workspace') === '') {
     return {
       kind: 'install-only',
       notice:
-        'bl was installed but not logged in: the environment names a workspace (BL_WORKSPACE), but no credential is given. Give client-id and client-secret, or api-key, to log in.',
+        'bl was installed but not logged in: the environment names a workspace (BL_WORKSPACE), but no credential is given. Set client-id and client-secret, or api-key, to log in.',
     }
   }
-  const remedy = missingCredentialRemedy(source.runOrigin())
-  const what = `No credential is given for the workspace '${workspace}'.`
-  if (onMissing === 'fail') throw new SetupError(what, remedy)
-  return {
-    kind: 'skipped',
-    notice: `${what} bl was installed but not logged in, as 'on-missing-credentials: skip' says.`,
-  }
+  throw new SetupError(
+    missingCredential(source, workspace),
+    withheldSecretsRemedy(source.runOrigin(), true) ??
+      "Set client-id and client-secret, or api-key. If they are set, the secrets they refer to are empty: check their names and the job's environment.",
+  )
 }
 
-function refuseBadWorkspace(workspace: string, source: string): void {
+function missingCredential({ env }: InputSource, workspace: string): string {
+  const other = workspaceOfOtherKey(env, workspace)
+  const because = other === undefined ? '' : `: BL_API_KEY in the environment is for the workspace '${excerpt(other)}'`
+  return `No credential is given for the workspace '${excerpt(workspace)}'${because}.`
+}
+
+function assertWorkspace(workspace: string, source: string): void {
   if (isWorkspaceName(workspace)) return
   throw new SetupError(
-    `${source} is '${excerpt(workspace)}', which is no name of a workspace.`,
-    "Use the workspace's name as in the address of the Blaxel console: letters, digits and hyphens.",
+    `${source} is '${excerpt(workspace)}', which is not a valid workspace name.`,
+    'Copy the name from the address of the Blaxel console: letters, digits and hyphens.',
   )
 }
 
-function refuseLastingKey(credential: Credential, { login, logout }: Options, isSelfHosted: boolean): void {
+function assertKeyExpires(credential: Credential, { login, logout }: Options, isSelfHosted: boolean): void {
   if (credential.kind !== 'api-key' || logout || !login || !isSelfHosted) return
   throw new SetupError(
-    "With 'logout: false' the API key would stay on this self-hosted runner for good.",
-    "Leave logout out, set 'login: false', or use a credential that expires: client-id and client-secret.",
+    "With 'logout: false' the API key would stay on this self-hosted runner forever.",
+    "Remove logout, set 'login: false', or use a credential that expires: client-id and client-secret.",
   )
 }
 
-/** Before a single word is printed. What is refused later anyway is not masked: a line of it may be an ordinary word. */
+/** Called before anything is printed. Invalid secrets are not masked: a line of one may be an ordinary word. */
 function hideSecrets({ get, env, hide, redact }: InputSource): void {
   // The runner masks its own token already; nothing of ours prints it either.
   redact(get('github-token'))
@@ -246,21 +278,21 @@ function hideSecrets({ get, env, hide, redact }: InputSource): void {
   }
 }
 
-/** What in the job's environment will trip later calls of `bl`, which this action can't prevent. */
+/** What in the job's environment will break later `bl` calls, which this action can't prevent. */
 function environmentWarnings(env: InputSource['env']): string[] {
   const warnings: string[] = []
   if (env.BL_CLIENT_CREDENTIALS === '') {
     warnings.push(
-      'BL_CLIENT_CREDENTIALS is set but empty in this job, which makes every later call of bl fail: remove it from env:.',
+      'BL_CLIENT_CREDENTIALS is set but empty in this job, which makes later bl calls fail. Remove it from env:.',
     )
   } else if (env.BL_CLIENT_CREDENTIALS !== undefined) {
     warnings.push(
-      'BL_CLIENT_CREDENTIALS stands in the environment of this job, so every later call of bl sends the client secret again: remove it from env: and give client-id and client-secret in with: of this step.',
+      'BL_CLIENT_CREDENTIALS is set in this job, so every later bl call sends the client secret again. Remove it from env: and set client-id and client-secret in with: of this step.',
     )
   }
   if (env.BL_API_KEY === '') {
     warnings.push(
-      'BL_API_KEY is set but empty in this job: where it is not exported anew, later calls of bl find no credential. Remove it from env:.',
+      'BL_API_KEY is set but empty in this job, so later bl calls may find no credential. Remove it from env:.',
     )
   }
   return warnings

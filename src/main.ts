@@ -8,7 +8,8 @@ import { readCheckoutFile } from './runner/checkout.ts'
 import { cleanEnvironment } from './runner/clean-environment.ts'
 import { runOrigin } from './runner/event.ts'
 import { exitWith, guardProcess } from './runner/process-guard.ts'
-import { proxyPasswords, readMachine } from './runner/runner-env.ts'
+import { laterStepWarnings, proxyPasswords, readProxySettings, routeTo } from './runner/proxy.ts'
+import { readMachine } from './runner/runner-env.ts'
 import { createRunner } from './runner/runner.ts'
 import { removeDirectories, setup } from './setup.ts'
 import { explainSystemError, SetupError } from './util/errors.ts'
@@ -42,7 +43,7 @@ async function main(): Promise<number> {
   const invocation = randomBytes(16).toString('hex')
   try {
     const env = { ...process.env }
-    for (const password of proxyPasswords(env)) runner.redact(password)
+    for (const password of proxyPasswords(env, process.platform)) runner.redact(password)
     const machine = readMachine(env, process.platform)
     const inputs = readInputs({
       get: getInput,
@@ -53,9 +54,11 @@ async function main(): Promise<number> {
       readCheckoutFile: (path) => readCheckoutFile(machine.checkout, path),
       isSelfHosted: machine.isSelfHosted,
     })
+    const proxies = readProxySettings(env, process.platform)
+    for (const warning of laterStepWarnings(env, process.platform)) runner.warning(warning)
     for (const warning of cleanEnvironment(process.env)) runner.warning(warning)
     const platform = platformFor(process.platform, process.arch)
-    const http = createHttp('setup-bl', runner.debug)
+    const http = createHttp({ userAgent: 'setup-bl', routeTo: (url) => routeTo(url, proxies), log: runner })
     try {
       await setup(inputs, { runner, machine, platform, http, run, invocation, ambient: env, signal: cancel.signal })
     } finally {

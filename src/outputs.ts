@@ -14,6 +14,14 @@ export interface OutputDeps {
   readonly ambient: Readonly<Record<string, string | undefined>>
 }
 
+/** Says in the log which API is used and what named it, unless it is the default one. */
+export function announceEndpoint({ url, source, isForeign }: Endpoint, runner: Runner): void {
+  if (url === DEFAULT_API_URL) return
+  runner.info(`Using the Blaxel API at ${url}, set by ${source}`)
+  if (!isForeign) return
+  runner.warning(`The credential is sent to ${new URL(url).host}, which is not a Blaxel host, because of ${source}.`)
+}
+
 /** Says in the log what was opened, and how long it lasts. */
 export function announceSession({ workspace, login: loggedIn }: SessionAccess, session: Session, runner: Runner): void {
   const what = loggedIn ? `Logged in to workspace ${workspace}` : `Opened a session for workspace ${workspace}`
@@ -21,7 +29,7 @@ export function announceSession({ workspace, login: loggedIn }: SessionAccess, s
   runner.info(`${what} with ${TOKEN_NAME[session.type]}${until}`)
   if (session.isShortLived) return
   runner.notice(
-    'The session token is the API key itself, which does not expire: it stands in the environment and config of this job until it ends. For a short-lived token use client-id and client-secret of a service account, or add service-account to mint a key that is revoked after the job.',
+    'The session token is the API key itself, which does not expire. It is in the environment and config of this job until the job ends. For a short-lived token, use client-id and client-secret, or add service-account.',
   )
 }
 
@@ -85,7 +93,7 @@ export async function setNoSessionOutputs(access: Access, { runner, machine }: O
   const workspaces = await machineWorkspaces(blaxelDirectory(machine))
   if (workspaces.length === 0) return
   runner.warning(
-    `This machine is logged in to ${enumerate(workspaces)} by a config of its own, which bl uses in this job: a pull request from a fork can so act there. Log it out, or keep such jobs off this runner.`,
+    `This machine has its own login to ${enumerate(workspaces)}, which bl uses in this job: a pull request from a fork can use that login. Log the machine out, or keep such jobs off this runner.`,
   )
 }
 

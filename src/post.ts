@@ -4,7 +4,7 @@ import { cleanup } from './cleanup.ts'
 import { readRevocationKey } from './credentials.ts'
 import { cleanEnvironment } from './runner/clean-environment.ts'
 import { exitWith, guardProcess } from './runner/process-guard.ts'
-import { proxyPasswords } from './runner/runner-env.ts'
+import { proxyPasswords, readProxySettings, routeTo } from './runner/proxy.ts'
 import { createRunner, savedState } from './runner/runner.ts'
 import { messageOf } from './util/errors.ts'
 import { createHttp } from './util/http.ts'
@@ -23,11 +23,12 @@ exitWith(await post())
 /** Reads the saved state, undoes the main step and returns the exit code. */
 async function post(): Promise<number> {
   try {
-    for (const password of proxyPasswords(process.env)) runner.redact(password)
+    for (const password of proxyPasswords(process.env, process.platform)) runner.redact(password)
     const apiKey = readRevocationKey({ get: getInput, hide: runner.hide })
     const saved = savedState()
+    const proxies = readProxySettings(process.env, process.platform)
     cleanEnvironment(process.env)
-    const http = createHttp('setup-bl', runner.debug)
+    const http = createHttp({ userAgent: 'setup-bl', routeTo: (url) => routeTo(url, proxies), log: runner })
     await cleanup(saved, apiKey, { runner, http, signal: new AbortController().signal })
     return 0
   } catch (error) {

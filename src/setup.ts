@@ -12,6 +12,7 @@ import type { LoginEntry } from './login/config-document.ts'
 import { addLogin, assertLoginPossible, otherLoginWarning } from './login/login.ts'
 import { ignoresWorkspaceVariable, loginInCheckoutWarning } from './login/warnings.ts'
 import {
+  announceEndpoint,
   announceSession,
   rfc3339,
   setCliOutputs,
@@ -29,6 +30,7 @@ import { SetupError } from './util/errors.ts'
 import { discard } from './util/fs.ts'
 import type { Http } from './util/http.ts'
 import type { Run } from './util/process.ts'
+import { excerpt } from './util/redact.ts'
 
 export interface SetupDeps extends OutputDeps {
   readonly platform: Platform
@@ -115,19 +117,25 @@ async function prepareSession(access: SessionAccess, { runner, machine }: SetupD
     const warning = loginInCheckoutWarning(directory, machine.checkout)
     if (warning !== undefined) runner.warning(warning)
   }
-  if (access.endpoint.isForeign) {
-    runner.warning(
-      `The credential goes to ${new URL(access.endpoint.url).host}, as the input api-url says: it is no host of Blaxel's.`,
-    )
+  announceEndpoint(access.endpoint, runner)
+  for (const setting of settingsInCheckout(machine.checkout)) {
+    const warning = checkoutWarning(setting, access.workspace)
+    if (warning !== undefined) runner.warning(warning)
   }
-  for (const setting of settingsInCheckout(machine.checkout)) runner.warning(settingWarning(setting))
 }
 
-function settingWarning(setting: CheckoutSetting): string {
+function checkoutWarning(setting: CheckoutSetting, workspace: string): string | undefined {
   const { file } = setting
-  return setting.kind === 'variable'
-    ? `${file} in the checkout sets ${setting.variable} (line ${setting.line}): bl and the SDKs read it there, and it may redirect or replace this login.`
-    : `${file} in the checkout ${setting.why}, so it was not looked at: bl and the SDKs read it there, and where it sets BL_* it may redirect or replace this login.`
+  switch (setting.kind) {
+    case 'workspace':
+      return setting.workspace === workspace
+        ? undefined
+        : `${file} in the checkout sets the workspace '${excerpt(setting.workspace)}' (line ${setting.line}), and bl uses that instead of '${workspace}', even with -w. Remove the line, or log in to that workspace.`
+    case 'variable':
+      return `${file} in the checkout sets ${setting.variable} (line ${setting.line}): bl and the SDKs read it there, and it may redirect or replace this login.`
+    case 'unknown':
+      return `${file} in the checkout ${setting.why}, so it was not read: bl and the SDKs read it there, and if it sets BL_* it may redirect or replace this login.`
+  }
 }
 
 async function installCli(
@@ -139,7 +147,8 @@ async function installCli(
   const started = process.uptime()
   const { scratch, staging } = state.current()
   const { childEnv, toolCache } = machine
-  const deps = { http, run, platform, childEnv, scratch, staging, toolCache, debug: runner.debug, warn: runner.warning }
+  const { info, debug, warning: warn } = runner
+  const deps = { http, run, platform, childEnv, scratch, staging, toolCache, info, debug, warn }
   const installation = await install(inputs.install, deps, signal)
   const seconds = (process.uptime() - started).toFixed(1)
   const what = `bl ${installation.version} for ${platform.name}`

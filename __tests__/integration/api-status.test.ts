@@ -63,25 +63,25 @@ interface Row {
   readonly says: readonly string[]
 }
 
-const OUTAGE = 'The credential was not judged: run the job again later'
-const NO_KEY = ['No short-lived key could be made for the service account sa-deployer', 'No key of its name was found']
+const OUTAGE = 'Your credential was not rejected. Retry later.'
+const NO_KEY = ['No short-lived key could be created for the service account sa-deployer', 'No key was left behind']
 
 const final: Row[] = [
   ...[400, 401, 403].map((status) => ({
     ...{ request: 'token' as const, what: `${status}`, answer: said(status), sent: 1 },
-    says: [`does not accept client-id and client-secret (${status}: it said no)`, 'belong together'],
+    says: [`rejected client-id and client-secret (${status}: it said no)`, 'belong together'],
   })),
   {
     ...{ request: 'token', what: '404', answer: said(404), sent: 1 },
-    says: [`${HOST} gave an unexpected answer to this request (404: it said no)`, 'Check the input api-url'],
+    says: ['There is no Blaxel API at https://api.blaxel.ai/v0 (404: it said no)', 'with its path'],
   },
   {
     ...{ request: 'workspace', what: '400', answer: said(400), sent: 1 },
-    says: [`${HOST} gave an unexpected answer to this request (400: it said no)`, 'Check the input api-url'],
+    says: [`${HOST} sent an unexpected response to a request (400: it said no)`, 'Check the URL of the API'],
   },
   {
     ...{ request: 'workspace', what: '401', answer: said(401), sent: 1 },
-    says: ['The Blaxel API does not accept api-key (401: it said no)', 'live API key'],
+    says: ['The Blaxel API rejected api-key (401: it said no)', 'valid API key'],
   },
   {
     ...{ request: 'workspace', what: '403', answer: said(403), sent: 1 },
@@ -93,19 +93,19 @@ const final: Row[] = [
   },
   {
     ...{ request: 'mint', what: '400', answer: said(400), sent: 1 },
-    says: [`${HOST} gave an unexpected answer to this request (400: it said no)`, 'Check the input api-url'],
+    says: ["can't create a key for the service account sa-deployer (400: it said no)", 'token-lifetime'],
   },
   {
     ...{ request: 'mint', what: '401', answer: said(401), sent: 1 },
-    says: ['The Blaxel API does not accept api-key (401: it said no)', 'live API key'],
+    says: ['The Blaxel API rejected api-key (401: it said no)', 'valid API key'],
   },
   {
     ...{ request: 'mint', what: '403', answer: said(403), sent: 1 },
-    says: ['may not make keys for the service account sa-deployer (403: it said no)', 'apiKey:write'],
+    says: ['is not allowed to create keys for the service account sa-deployer (403: it said no)', 'apiKey:write'],
   },
   {
     ...{ request: 'mint', what: '404', answer: said(404), sent: 1 },
-    says: ['There is no service account sa-deployer for this api-key (404: it said no)', 'service-account'],
+    says: ['found no service account sa-deployer for this api-key (404: it said no)', 'service-account'],
   },
 ]
 
@@ -139,13 +139,31 @@ const broken: Row[] = [
   },
 ]
 
-const garbled: Row[] = ['<html>hello</html>', '[]', 'null', ''].flatMap((body) => {
+const garbled: Row[] = ['[]', 'null', '', '{"name":["acme"]}'].flatMap((body) => {
   const what = `200 and ${body === '' ? 'nothing' : body}`
   const answer = text(body)
   return [
-    { request: 'token', what, answer, sent: 1, says: [`${HOST} gave an unexpected answer to a token (200)`] },
-    { request: 'workspace', what, answer, sent: 1, says: [HOST, "when asked for 'acme'", 'Nothing was logged in'] },
-    { request: 'mint', what, answer, sent: 1, says: [`${HOST} gave an unexpected answer to a key (200)`, ...NO_KEY] },
+    {
+      request: 'token',
+      what,
+      answer,
+      sent: 1,
+      says: [`${HOST} sent an unexpected response to the request for a token (200)`],
+    },
+    {
+      request: 'workspace',
+      what,
+      answer,
+      sent: 1,
+      says: [`${HOST} sent an unexpected response to the request for the workspace (200)`],
+    },
+    {
+      request: 'mint',
+      what,
+      answer,
+      sent: 1,
+      says: [`${HOST} sent an unexpected response to the request for a key (200)`, ...NO_KEY],
+    },
   ]
 })
 
@@ -172,7 +190,7 @@ describe('no credential follows a redirect:', () => {
         { kind: 'respond', status, headers: { location: `${trap.url}${request.path}` } },
       ])
       expect(tried.sent).toBe(1)
-      await expectRefusal(tried, [`${HOST} redirects API requests (${status})`, 'not followed', 'api-url'])
+      await expectRefusal(tried, [`${HOST} redirects API requests (${status} to 127.0.0.1:`, 'not followed', 'api-url'])
       expect(trap.requests).toEqual([])
       expect(world.sandbox.refused).toEqual([])
     }),
@@ -247,18 +265,17 @@ describe('a credential that does not open the workspace:', () => {
   )
 
   const names: [string, unknown, string][] = [
-    ['another workspace', 'beta', "for the workspace 'beta' when asked for 'acme'"],
-    ['its name in other letters', 'Acme', "for the workspace 'Acme' when asked for 'acme'"],
-    ['its name and a blank', 'acme ', "when asked for 'acme'"],
-    ['its name in a list', ['acme'], "when asked for 'acme'"],
-    ['commands', 'acme\n::add-path::/evil\n##[set-output name=token]evil', "when asked for 'acme'"],
+    ['another workspace', 'beta', "returned the workspace 'beta' instead of 'acme'"],
+    ['its name in other letters', 'Acme', "returned the workspace 'Acme' instead of 'acme'"],
+    ['its name and a blank', 'acme ', "instead of 'acme'"],
+    ['commands', 'acme\n::add-path::/evil\n##[set-output name=token]evil', "instead of 'acme'"],
   ]
   test.concurrent.each(names)('the answer is for %s', (_, name, says) =>
     inWorld(async (world) => {
       world.sandbox.blaxel.addWorkspace('acme', { name })
       const tried = await tryWith(world, requests.workspace, [{ kind: 'delay', ms: 0 }])
       expect(tried.sent).toBe(1)
-      await expectRefusal(tried, [says, 'Nothing was logged in'])
+      await expectRefusal(tried, [says, 'Check the inputs workspace and api-url'])
     }),
   )
 })
@@ -290,7 +307,7 @@ describe('a hostile value is neither masked nor used:', () => {
   test.concurrent.each(badTokens)('a token %s', (_, token) =>
     inWorld(async (world) => {
       const tried = await tryWith(world, requests.token, [json({ access_token: token, expires_in: 7200 })])
-      await expectRefusal(tried, [`${HOST} gave an unexpected answer to a token (200)`])
+      await expectRefusal(tried, [`${HOST} sent an unexpected response to the request for a token (200)`])
       expect(tried.sent).toBe(1)
       expect([...tried.step.masks].sort()).toEqual(oauthMasks)
       expect(requestsTo(world.sandbox, HOST)).toEqual(['POST /v0/oauth/token'])
@@ -301,7 +318,7 @@ describe('a hostile value is neither masked nor used:', () => {
     inWorld(async (world) => {
       const body = `{"access_token":"eyJ0b2tlbjEyMzQ1Njc4","expires_in":${seconds}}`
       const tried = await tryWith(world, requests.token, [text(body)])
-      await expectRefusal(tried, [`${HOST} gave an unexpected answer to a token (200)`])
+      await expectRefusal(tried, [`${HOST} sent an unexpected response to the request for a token (200)`])
       expect([...tried.step.masks].sort()).toEqual(oauthMasks)
       expect(requestsTo(world.sandbox, HOST)).toEqual(['POST /v0/oauth/token'])
     }),
@@ -337,7 +354,7 @@ describe('a hostile value is neither masked nor used:', () => {
   test.concurrent.each(badKeys)('%s', (_, answer) =>
     inWorld(async (world) => {
       const tried = await tryWith(world, requests.mint, [json(answer)])
-      await expectRefusal(tried, [`${HOST} gave an unexpected answer to a key (200)`, ...NO_KEY])
+      await expectRefusal(tried, [`${HOST} sent an unexpected response to the request for a key (200)`, ...NO_KEY])
       expect([...tried.step.masks].sort()).toEqual(masksOf(API_KEY).sort())
       const asked = new Set(requestsTo(world.sandbox, HOST))
       expect([...asked]).toEqual([`POST ${KEYS}`, `GET ${KEYS}`])
@@ -354,7 +371,7 @@ describe('a hostile value is neither masked nor used:', () => {
         return { status: 502 }
       }
       const tried = await tryWith(world, requests.mint, [{ kind: 'handle', handle }])
-      await expectRefusal(tried, ['No short-lived key could be made'])
+      await expectRefusal(tried, ['No short-lived key could be created'])
       expect(name).toMatch(/^setup-bl-[0-9a-f]{32}$/)
       expect(world.sandbox.requests.map(({ method }) => method)).not.toContain('DELETE')
     }),
@@ -407,7 +424,9 @@ describe('an error that', () => {
       world.sandbox.intercept({ host: HOST, path, answer: { kind: 'handle', handle } })
       const tried = await tryWith(world, requests.token, [{ kind: 'delay', ms: 0 }])
       expect(world.sandbox.blaxel.issued).toHaveLength(1)
-      await expectRefusal(tried, [/does not accept client-id and client-secret \(401: Bearer(?: \*\*\*|…)\)/])
+      await expectRefusal(tried, [
+        /rejected the session token that it issued for client-id and client-secret \(401: Bearer(?: \*\*\*|…)\)/,
+      ])
       expectNoPart(tried.step, world.sandbox.blaxel.issued)
     }),
   )
@@ -432,9 +451,7 @@ describe('an error that', () => {
       const tried = await tryWith(world, requests.token, [
         { kind: 'respond', status: 403, body: 'long '.repeat(10_000) },
       ])
-      await expectRefusal(tried, [
-        /^The Blaxel API does not accept client-id and client-secret \(403: (?:long ){50,}long…\)/,
-      ])
+      await expectRefusal(tried, [/^The Blaxel API rejected client-id and client-secret \(403: (?:long ){50,}long…\)/])
     }),
   )
 })
@@ -451,8 +468,8 @@ describe('a key that was minted, though nobody was told:', () => {
       expect(keys).toEqual([`POST ${KEYS}`, `GET ${KEYS}`, expect.stringContaining(`DELETE ${KEYS}/ak_`)])
       expect(world.sandbox.blaxel.keys.size).toBe(0)
       await expectRefusal(tried, [
-        'No short-lived key could be made for the service account sa-deployer',
-        'The key that was made all the same is deleted. Run the job again',
+        'No short-lived key could be created for the service account sa-deployer',
+        'The key that was created anyway was deleted. Run the job again',
       ])
     }),
   )
@@ -464,7 +481,7 @@ describe('a key that was minted, though nobody was told:', () => {
       const machine = await world.newMachine()
       world.sandbox.intercept({ host: HOST, method: 'POST', path: KEYS, answer: { kind: 'process-then-reset' } })
       const step = await machine.job().uses({ with: { workspace: 'acme', ...credentials['service-account'] } })
-      expectFailure(step, ['The key that was made all the same is deleted'])
+      expectFailure(step, ['The key that was created anyway was deleted'])
       expect([...world.sandbox.blaxel.keys.values()].map(({ apiKey }) => apiKey)).toEqual([other.outputs.token])
     }),
   )
@@ -477,7 +494,9 @@ describe('a key that was minted, though nobody was told:', () => {
     inWorld(async (world) => {
       world.sandbox.intercept({ host: HOST, method, path, times: 1, answer: said(403) })
       const { job, step } = await tryWith(world, requests.mint, [{ kind: 'process-then-reset' }])
-      expectFailure(step, [/Whether a key named setup-bl-[0-9a-f]{32} was left behind is not known/])
+      expectFailure(step, [
+        /A key named setup-bl-[0-9a-f]{32} may be left behind, and the post step will try to delete it/,
+      ])
       expect(world.sandbox.blaxel.keys.size).toBe(1)
       const [post] = await job.end()
       expect(post?.log).toMatch(/^Revoked the key setup-bl-[0-9a-f]{32} of the service account sa-deployer\n$/)

@@ -47,27 +47,27 @@ const combinations: BadInput[] = [
   {
     what: 'client-id without client-secret',
     with: { workspace: 'acme', 'client-id': CLIENT_ID },
-    says: ['The input client-id is given without client-secret', 'Give both'],
+    says: ['The input client-id is given without client-secret', 'Set both'],
   },
   {
     what: 'client-secret without client-id',
     with: { workspace: 'acme', 'client-secret': CLIENT_SECRET },
-    says: ['The input client-secret is given without client-id', 'Give both'],
+    says: ['The input client-secret is given without client-id', 'Set both'],
   },
   {
     what: 'api-key and a pair of client credentials',
     with: { ...good, 'api-key': API_KEY },
-    says: ['Two kinds of credential are given: api-key and client-id with client-secret', 'Keep one of them'],
+    says: ['Two kinds of credential are given: api-key and client-id with client-secret', 'Remove one of them'],
   },
   {
     what: 'apikey and a pair of client credentials',
     with: { ...good, apikey: API_KEY },
-    says: ['Two kinds of credential are given: apikey and client-id with client-secret', 'Keep one of them'],
+    says: ['Two kinds of credential are given: apikey and client-id with client-secret', 'Remove one of them'],
   },
   {
     what: 'api-key and another apikey',
     with: { workspace: 'acme', 'api-key': API_KEY, apikey: 'bl_another_key_0123456789' },
-    says: ['The inputs api-key and apikey differ', 'Keep api-key alone'],
+    says: ['The inputs api-key and apikey differ', 'Remove apikey'],
     secrets: ['bl_another_key_0123456789'],
   },
   ...Object.entries(credentials).map(([kind, credential]) => ({
@@ -78,7 +78,7 @@ const combinations: BadInput[] = [
   {
     what: 'service-account without api-key',
     with: { workspace: 'acme', 'service-account': CLIENT_ID },
-    says: ['The input service-account is given without api-key', 'Give the API key'],
+    says: ['The input service-account is given without api-key', 'Set api-key to an API key that may create keys'],
   },
   {
     what: 'service-account with client credentials',
@@ -88,7 +88,7 @@ const combinations: BadInput[] = [
   {
     what: 'service-account with a JWT as api-key',
     with: { workspace: 'acme', 'api-key': JWT, 'service-account': CLIENT_ID },
-    says: ['service-account', 'api-key is a JWT', 'Leave service-account out, or give an API key'],
+    says: ['service-account', 'api-key is a JWT', 'Remove service-account, or set api-key to an API key'],
     secrets: [JWT],
   },
   {
@@ -100,7 +100,7 @@ const combinations: BadInput[] = [
     what: 'logout: false with a plain API key on a self-hosted runner',
     with: { workspace: 'acme', 'api-key': API_KEY, logout: 'false' },
     runner: 'self-hosted',
-    says: ["With 'logout: false' the API key would stay on this self-hosted runner", "set 'login: false'"],
+    says: ["With 'logout: false' the API key would stay on this self-hosted runner forever", "set 'login: false'"],
   },
 ]
 
@@ -122,15 +122,15 @@ const environmentWorkspace: BadInput = {
 
 /** Secrets that can't be masked or sent, by what is wrong with them. */
 const badSecrets = [
-  ['a line break', 'firsthalf-0123\nsecondhalf-0123', 'holds a line break'],
-  ['a carriage return', 'firsthalf-0123\rsecondhalf-0123', 'holds a line break'],
-  ['a tab', 'firsthalf-0123\tsecondhalf-0123', 'holds a blank, a control character'],
-  ['an escape character', 'firsthalf-0123\x1bsecondhalf-0123', 'holds a blank, a control character'],
-  ['a blank', 'firsthalf-0123 secondhalf-0123', 'holds a blank'],
+  ['a line break', 'firsthalf-0123\nsecondhalf-0123', 'contains a line break'],
+  ['a carriage return', 'firsthalf-0123\rsecondhalf-0123', 'contains a line break'],
+  ['a tab', 'firsthalf-0123\tsecondhalf-0123', 'contains a space, a control character'],
+  ['an escape character', 'firsthalf-0123\x1bsecondhalf-0123', 'contains a space, a control character'],
+  ['a blank', 'firsthalf-0123 secondhalf-0123', 'contains a space'],
   [
     'a letter outside ASCII',
     'firsthalf-0123äsecondhalf-0123',
-    'holds a blank, a control character or a letter outside ASCII',
+    'contains a space, a control character or a non-ASCII character',
   ],
   ['7 characters', 'Zq7xW9k', 'is shorter than 8 characters'],
 ] as const
@@ -148,7 +148,7 @@ const secrets: BadInput[] = badSecrets.flatMap(([fault, secret, says]) => {
     what: `${name} with ${fault}`,
     with: { workspace: 'acme', ...inputs },
     env,
-    says: [`${name} ${says}`, 'pasted whole, alone and on one line'],
+    says: [`${name} ${says}`, 'Store the secret again: whole, alone and on one line'],
     secrets: [pair, ...secret.split(/[^!-~]/)],
   }))
 })
@@ -157,31 +157,31 @@ const otherSecrets: BadInput[] = [
   {
     what: 'api-key in quotes',
     with: { workspace: 'acme', 'api-key': '"bl_quoted_key_0123456789"' },
-    says: ['The input api-key holds a quote or a backslash', 'without quotes'],
+    says: ['The input api-key contains a quote or a backslash', 'without quotes'],
     secrets: ['bl_quoted_key_0123456789'],
   },
   {
     what: 'a client ID with a colon',
     with: { workspace: 'acme', 'client-id': 'sa:deployer', 'client-secret': CLIENT_SECRET },
-    says: ['The client ID in client-id and client-secret', 'colon', 'pasted whole'],
+    says: ['The client ID in client-id and client-secret', 'colon', 'Copy it again'],
   },
   {
     what: 'BL_CLIENT_CREDENTIALS that is no base64',
     with: { workspace: 'acme' },
     env: { BL_CLIENT_CREDENTIALS: `${CLIENT_ID}:${CLIENT_SECRET}` },
-    says: ['BL_CLIENT_CREDENTIALS in the environment is not the base64', 'Give the inputs client-id and client-secret'],
+    says: ['BL_CLIENT_CREDENTIALS in the environment is not the base64', 'set the inputs client-id and client-secret'],
   },
 ]
 
 const options: BadInput[] = [
   ...['login', 'export-env', 'logout'].flatMap((name) =>
-    ['yes', '1', 'tRuE', ''].map((value) => ({
+    ['yes', '1', 'tRuE'].map((value) => ({
       what: `${name}: '${value}'`,
       with: { ...good, [name]: value },
       says: [`The input ${name} is '${value}'`, 'Set it to true or false'],
     })),
   ),
-  ...['ignore', 'Skip', ''].map((value) => ({
+  ...['ignore', 'Skip'].map((value) => ({
     what: `on-missing-credentials: '${value}'`,
     with: { ...good, 'on-missing-credentials': value },
     says: [`The input on-missing-credentials is '${value}'`, 'Set it to fail or skip'],
@@ -241,7 +241,7 @@ const origins: BadInput[] = [
     what: `BL_API_URL in the environment names ${host}`,
     with: good,
     env: { BL_API_URL: `https://${host}/v0` },
-    says: [`BL_API_URL in the environment names ${host}`, 'say so in the input api-url; else unset BL_API_URL'],
+    says: [`BL_API_URL in the environment names ${host}`, 'set the input api-url. Otherwise unset BL_API_URL'],
   })),
   ...['staging', 'PROD', 'production'].map((value) => ({
     what: `BL_ENV '${value}'`,
@@ -272,7 +272,7 @@ const machines: BadInput[] = [
     omit: [name],
     says: [`${name} is not set`, 'as a step of GitHub Actions'],
   })),
-  ...['https_proxy', 'HTTPS_PROXY', 'http_proxy'].flatMap((name) =>
+  ...['https_proxy', 'HTTPS_PROXY'].flatMap((name) =>
     [
       `http://user:${PASSWORD}@[broken`,
       `http://user:${PASSWORD}@proxy.example:port`,
@@ -280,7 +280,7 @@ const machines: BadInput[] = [
     ].map((proxy) => ({
       what: `${name} ${proxy}`,
       with: good,
-      env: { [name]: proxy },
+      env: { https_proxy: '', HTTPS_PROXY: '', [name]: proxy },
       says: [`${name} is not the URL of an http proxy`, "such as 'http://proxy.example:3128', or unset it"],
       secrets: [PASSWORD],
     })),
@@ -427,10 +427,10 @@ test('a foreign host is taken from the input alone, over https, and named', () =
   inWorld(async ({ sandbox, machine }) => {
     sandbox.addHost('blaxel.corp.example', () => ({ status: 401, body: { code: 401, error: 'unauthorized' } }))
     const step = await machine.job().uses({ with: { ...good, 'api-url': 'https://blaxel.corp.example/v0' } })
-    expectFailure(step, ['does not accept client-id and client-secret (401: unauthorized)'])
+    expectFailure(step, ['rejected client-id and client-secret (401: unauthorized)'])
     expect(step.annotations).toContainEqual({
       level: 'warning',
-      message: expect.stringContaining('The credential goes to blaxel.corp.example') as unknown,
+      message: expect.stringContaining('The credential is sent to blaxel.corp.example') as unknown,
     })
     expect(requestsTo(sandbox, 'blaxel.corp.example')).toEqual(['POST /v0/oauth/token'])
     expect(requestsTo(sandbox, 'api.blaxel.ai')).toEqual([])

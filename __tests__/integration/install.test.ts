@@ -227,12 +227,12 @@ const unverified: Unverified[] = [
     says: ['The archive of the Blaxel CLI is damaged', 'not installed'],
   },
   {
-    what: 'an archive that is no archive',
+    what: 'a web page for an archive, whose checksum is right',
     publish: ({ github }) => {
       github.publish({ version: '9.9.3', assets: { [github.platformFile]: Buffer.from('<html>Sign in</html>') } })
     },
     with: release('9.9.3'),
-    says: ['The archive of the Blaxel CLI is damaged', 'not installed'],
+    says: ['Something between the runner and github.com', 'answered with a web page (200, '],
   },
   {
     what: 'a release without a checksums file',
@@ -528,7 +528,7 @@ describe('a bl that', () => {
   }
 
   test.concurrent.each([
-    [401, 'does not accept api-key (401'],
+    [401, 'rejected api-key (401'],
     [403, "not for the workspace 'acme' (403"],
     [404, "There is no workspace 'acme' (404"],
     [500, 'has an outage (500'],
@@ -657,19 +657,6 @@ describe('a proxy', () => {
       expectFailure(step, ['The proxy refused to connect to api.unknown.example (403)', 'No credential was sent'])
       expectHidden(step, [CLIENT_SECRET])
       expect(new Set(sandbox.refused)).toEqual(new Set(['api.unknown.example:443']))
-    }),
-  )
-
-  const unusable = [
-    ['nobody listens at', 'http://127.0.0.1:1'],
-    ['has no address', 'http://no-such-proxy.invalid:3128'],
-  ] as const
-  test.concurrent.each(unusable)('that %s is named', (_, url) =>
-    inWorld(async ({ sandbox, machine }) => {
-      const step = await machine.job({ env: { https_proxy: url, HTTPS_PROXY: url } }).uses({ with: good })
-      expectFailure(step, [/^The proxy on the way to \S+ could not be used\. Check https_proxy\./])
-      expectHidden(step, [CLIENT_SECRET])
-      expect([sandbox.connects, tree(machine.home)]).toEqual([[], []])
     }),
   )
 })

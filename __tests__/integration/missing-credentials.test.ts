@@ -51,7 +51,7 @@ const pullRequest = (head: string | undefined) => ({
     base: { repo: { full_name: 'octo-org/hello' } },
   },
 })
-const SKIP = "Set 'on-missing-credentials: skip'"
+const SKIP = "set 'on-missing-credentials: skip'"
 
 /** Where a run comes from, and what is said where its credential is missing. */
 const runs = [
@@ -68,17 +68,17 @@ const runs = [
   {
     run: "Dependabot's pull request",
     job: { eventName: 'pull_request', event: pullRequest('octo-org/hello'), actor: 'dependabot[bot]' },
-    says: ["Dependabot's runs see only Dependabot secrets: add the secret there too", SKIP],
+    says: ['Runs started by Dependabot get only Dependabot secrets: add the missing one there too', SKIP],
   },
   {
     run: 'a pull request of the repository itself',
     job: { eventName: 'pull_request', event: pullRequest('octo-org/hello') },
-    says: ['Give client-id and client-secret, or api-key', 'the secret they name is empty: check its name'],
+    says: ['Set client-id and client-secret, or api-key', 'the secrets they refer to are empty: check their names'],
   },
   {
     run: 'a push',
     job: { eventName: 'push', event: {} },
-    says: ['Give client-id and client-secret, or api-key', 'the secret they name is empty: check its name'],
+    says: ['Set client-id and client-secret, or api-key', 'the secrets they refer to are empty: check their names'],
   },
 ]
 
@@ -97,6 +97,38 @@ describe('a workspace without a credential fails and says why, in', () => {
   })
 })
 
+/** Half a credential, as a run has it that gets no secrets. */
+const halves = [
+  ['client-id', { 'client-id': CLIENT_ID, 'client-secret': '${{ secrets.BL_SECRET }}' }],
+  ['service-account', { 'service-account': CLIENT_ID, 'api-key': '${{ secrets.BL_API_KEY }}' }],
+] as const
+
+describe('half a credential fails, and its message knows why it may be, in', () => {
+  // What to do in a run of one's own differs by what is missing.
+  const ofTheirs = runs.filter(({ says }) => says.includes(SKIP))
+  const cases = ofTheirs.flatMap((run) => halves.map(([given, inputs]) => ({ ...run, given, inputs })))
+  test.each(cases)('$run: $given', async ({ job, says, given, inputs }) => {
+    const step = await world.machine.job(job).uses({ with: { workspace: 'acme', ...inputs } })
+    expectFailure(step, [`The input ${given} is given without `, ...says])
+  })
+
+  test.each(halves)('a push: %s', async (given, inputs) => {
+    const step = await world.machine.job().uses({ with: { workspace: 'acme', ...inputs } })
+    expectFailure(step, [`The input ${given} is given without `, "is empty: check its name and the job's environment"])
+    expect(step.log).not.toContain('fork')
+  })
+
+  test("Dependabot's pull request: the secret alone, where the ID is kept as a secret, too", async () => {
+    const job = world.machine.job({ actor: 'dependabot[bot]', secrets: { BL_SECRET: CLIENT_SECRET } })
+    const step = await job.uses({
+      with: { workspace: 'acme', 'client-id': '${{ secrets.ID }}', 'client-secret': '${{ secrets.BL_SECRET }}' },
+    })
+    expectFailure(step, ['The input client-secret is given without client-id', 'add the missing one there too'])
+    // It has a secret, so skip would not skip it.
+    expect(step.log).not.toContain('skip')
+  })
+})
+
 describe('on-missing-credentials: skip', () => {
   const skip = { workspace: 'acme', 'on-missing-credentials': 'skip' }
 
@@ -106,7 +138,7 @@ describe('on-missing-credentials: skip', () => {
     expectInstallOnly(step)
     expect(said(step, 'warning')).toEqual([])
     expect(said(step, 'notice')).toEqual([
-      "No credential is given for the workspace 'acme'. bl was installed but not logged in, as 'on-missing-credentials: skip' says.",
+      "No credential is given for the workspace 'acme'. bl was installed but not logged in, because of 'on-missing-credentials: skip'.",
     ])
     expect((await job.run('bl version --skip-version-warning && blaxel version --skip-version-warning')).exitCode).toBe(
       0,
@@ -114,6 +146,31 @@ describe('on-missing-credentials: skip', () => {
     const [post] = await job.end()
     expect([post?.exitCode, post?.log]).toEqual([0, ''])
     expect(tree(world.machine.home)).toEqual([])
+  })
+
+  test.each([
+    ['the workspace', { workspace: '${{ vars.WORKSPACE }}', 'client-id': CLIENT_ID }],
+    ['the workspace, of a service account', { workspace: '${{ vars.WORKSPACE }}', 'service-account': CLIENT_ID }],
+    ['a part of the workspace', { workspace: '${{ vars.TEAM }}-prod', 'client-id': CLIENT_ID }],
+    ['all of it', { workspace: '${{ vars.WORKSPACE }}', 'client-id': '${{ vars.BL_CLIENT_ID }}' }],
+    ['an option', { workspace: 'acme', login: '${{ vars.LOGIN }}', 'token-lifetime': '${{ vars.LIFETIME }}' }],
+    ['the API', { workspace: 'acme', 'client-id': CLIENT_ID, 'api-url': '${{ vars.API }}' }],
+  ])('holds whatever else is empty: %s', async (_, inputs) => {
+    await world.config.write('workspaces:\n- name: home\n  credentials:\n    apiKey: "bl_key_of_this_machine"\n')
+    const job = world.machine.job({ eventName: 'pull_request', event: pullRequest('stranger/hello') })
+    const secret = { 'client-secret': '${{ secrets.BL_SECRET }}', 'api-key': '${{ secrets.BL_API_KEY }}' }
+    const step = await job.uses({ with: { ...secret, ...inputs, 'on-missing-credentials': 'skip' } })
+    expectInstallOnly(step)
+    expect(said(step, 'notice')).toEqual([
+      expect.stringMatching(/^No credential is given.* because of 'on-missing-credentials: skip'\.$/) as unknown,
+    ])
+    // bl in this job would use the machine's own login.
+    expect(said(step, 'warning')).toEqual([expect.stringMatching(/^This machine has its own login to home/) as unknown])
+  })
+
+  test('does not hide half a credential that has its secret', async () => {
+    const step = await world.machine.job().uses({ with: { ...skip, 'client-secret': CLIENT_SECRET } })
+    expectFailure(step, ['The input client-secret is given without client-id', 'is empty: check its name'])
   })
 
   test('logs in as ever where a credential is given', async () => {
@@ -131,7 +188,7 @@ describe('on-missing-credentials: skip', () => {
     const step = await world.machine.job().uses({ with: skip })
     expectInstallOnly(step)
     expect(said(step, 'warning')).toEqual([
-      expect.stringMatching(/^This machine is logged in to home and other .*which bl uses in this job/) as unknown,
+      expect.stringMatching(/^This machine has its own login to home and other, which bl uses in this job/) as unknown,
     ])
     expectHidden(step, ['bl_key_of_this_machine', 'bl_other_of_this_machine'])
     expect(world.config.read()).toBe(text)
@@ -212,7 +269,7 @@ describe('the environment', () => {
   })
 
   test.each([
-    ['BL_CLIENT_CREDENTIALS', /^BL_CLIENT_CREDENTIALS is set but empty .*every later call of bl fail.*remove it/],
+    ['BL_CLIENT_CREDENTIALS', /^BL_CLIENT_CREDENTIALS is set but empty .*later bl calls fail.*Remove it/],
     ['BL_API_KEY', /^BL_API_KEY is set but empty .*Remove it/],
   ])('with an empty %s draws a warning, and counts as none', async (name, warning) => {
     const job = world.machine.job({ env: { [name]: '${{ secrets.MISSING }}' } })
@@ -251,11 +308,11 @@ describe('a second use in the same job, with the workspace alone', () => {
     const job = machine.job()
     const first = await job.uses({ with: { workspace: 'acme', ...credential } })
     const made = sandbox.requests.filter(({ method }) => method === 'POST').length
-    const second = await job.uses({ with: { workspace: 'beta' } })
+    const second = await job.uses({ with: { workspace: 'acme' } })
 
     expect(second.exitCode).toBe(0)
-    expect(second.outputs).toMatchObject({ workspace: 'beta', token: first.outputs.token, 'token-type': type })
-    expect(second.env).toEqual({ BL_WORKSPACE: 'beta', BL_API_KEY: first.outputs.token, BL_TOKEN: first.outputs.token })
+    expect(second.outputs).toMatchObject({ workspace: 'acme', token: first.outputs.token, 'token-type': type })
+    expect(second.env).toEqual({ BL_WORKSPACE: 'acme', BL_API_KEY: first.outputs.token, BL_TOKEN: first.outputs.token })
     expect(said(second, 'notice')).toEqual([])
     expect(sandbox.requests.filter(({ method }) => method === 'POST')).toHaveLength(made)
     expectMasked(second, first.outputs.token ?? '')
@@ -267,25 +324,14 @@ describe('a second use in the same job, with the workspace alone', () => {
     expect(tree(machine.home)).toEqual([])
   })
 
-  test('in the same workspace, too', async () => {
-    const job = world.machine.job()
-    const first = await job.uses({ with: { workspace: 'acme', ...credentials['service-account'] } })
-    const second = await job.uses({ with: { workspace: 'acme' } })
-    expect(second.outputs).toMatchObject({ workspace: 'acme', token: first.outputs.token })
-    await job.end()
-    expect(world.sandbox.blaxel.keys.size).toBe(0)
-    expect(tree(world.machine.home)).toEqual([])
-    expect(said(second, 'warning')).toEqual([])
-  })
-
   test.each(kinds)(
     'asks for the credential as an input once the API does not take it any more: %s',
     async (_, kind) => {
       const job = world.machine.job()
       const first = await job.uses({ with: { workspace: 'acme', ...kind } })
       world.sandbox.blaxel.revoke(first.outputs.token ?? '')
-      const second = await job.uses({ with: { workspace: 'beta' } })
-      expectFailure(second, ['does not accept BL_API_KEY (401', 'give the credential as an input (with:)'])
+      const second = await job.uses({ with: { workspace: 'acme' } })
+      expectFailure(second, ['The Blaxel API rejected BL_API_KEY (401', 'set the credential as an input (with:)'])
       expectHidden(second, [first.outputs.token ?? ''])
     },
   )
@@ -294,7 +340,7 @@ describe('a second use in the same job, with the workspace alone', () => {
     const job = world.machine.job()
     await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
     job.env.BL_API_KEY = API_KEY
-    const second = await job.uses({ with: { workspace: 'beta' } })
+    const second = await job.uses({ with: { workspace: 'acme' } })
     expect(second.outputs).toMatchObject({ token: API_KEY, 'token-type': 'api-key' })
     expect(said(second, 'notice')).toEqual([expect.stringContaining('does not expire') as unknown])
   })
@@ -345,7 +391,7 @@ describe('an api-key that is a JWT', () => {
     const token = jwt(-HOUR)
     const step = await world.machine.job().uses({ with: { workspace: 'acme', 'api-key': token } })
     expectFailure(step, [
-      /^The Blaxel API does not accept api-key \(401: unauthorized\)\. It expired at \d{4}-\d\d-\d\dT[\d:.]+Z\. /,
+      /^The Blaxel API rejected api-key \(401: unauthorized\)\. It expired at \d{4}-\d\d-\d\dT[\d:.]+Z\. /,
       'Use a fresh token',
     ])
     expectHidden(step, [token])
@@ -354,7 +400,7 @@ describe('an api-key that is a JWT', () => {
   test('that has not expired and is refused is not called expired', async () => {
     const token = jwt(HOUR)
     const step = await world.machine.job().uses({ with: { workspace: 'acme', 'api-key': token } })
-    expectFailure(step, ['The Blaxel API does not accept api-key (401', 'Use a fresh token'])
+    expectFailure(step, ['The Blaxel API rejected api-key (401', 'Use a fresh token'])
     expect(step.log).not.toContain('expired')
   })
 })
@@ -380,7 +426,7 @@ describe('the input apikey, for those who come from bl-action', () => {
 
   test('is named by the error where the API does not take it', async () => {
     const step = await world.machine.job().uses({ with: { workspace: 'acme', apikey: 'bl_not_a_key_0123456789' } })
-    expectFailure(step, ['The Blaxel API does not accept apikey (401', 'live API key'])
+    expectFailure(step, ['The Blaxel API rejected apikey (401', 'valid API key'])
     expectHidden(step, ['bl_not_a_key_0123456789'])
   })
 })

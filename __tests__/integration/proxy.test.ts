@@ -25,18 +25,15 @@ function fromMirror(machine: Machine): Promise<StepResult> {
 }
 
 describe('no_proxy', () => {
-  test.each(['mirror.invalid', '*', '.invalid', 'invalid', 'a.example, MIRROR.invalid:443'])(
-    "'%s' goes past the proxy",
-    async (no_proxy) => {
-      const step = await fromMirror(await machineWith({ no_proxy }))
-      expect(step.annotations).toEqual([
-        { level: 'error', message: expect.stringContaining('No connection to mirror.invalid') as unknown },
-      ])
-      expect(world.sandbox.connects).toEqual([])
-    },
-  )
+  test.each(['*.invalid', '*', 'a.example, MIRROR.invalid:443'])("'%s' goes past the proxy", async (no_proxy) => {
+    const step = await fromMirror(await machineWith({ no_proxy }))
+    expect(step.annotations).toEqual([
+      { level: 'error', message: expect.stringContaining('No connection to mirror.invalid') as unknown },
+    ])
+    expect(world.sandbox.connects).toEqual([])
+  })
 
-  test.each(['mirror.invalid:8443', 'other.invalid', 'rror.invalid'])("'%s' does not", async (NO_PROXY) => {
+  test.each(['mirror.invalid:8443', '*.mirror.invalid', 'rror.invalid'])("'%s' does not", async (NO_PROXY) => {
     const step = await fromMirror(await machineWith({ NO_PROXY }))
     expect(step.exitCode).toBe(0)
     expect(world.sandbox.connects).toEqual(['mirror.invalid:443'])
@@ -103,18 +100,6 @@ describe('a proxy', () => {
       {
         level: 'error',
         message: expect.stringMatching(/proxy refused to connect to mirror\.invalid \(403\).*no_proxy/) as unknown,
-      },
-    ])
-  })
-
-  test('that is not there has its own message', async () => {
-    const step = await fromMirror(await machineWith({ https_proxy: 'http://127.0.0.1:9', HTTPS_PROXY: '' }))
-    expect(step.annotations).toEqual([
-      {
-        level: 'error',
-        message: expect.stringMatching(
-          /^The proxy on the way to mirror\.invalid could not be used\. Check https_proxy/,
-        ) as unknown,
       },
     ])
   })

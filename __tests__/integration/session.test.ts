@@ -58,7 +58,7 @@ describe('client-id and client-secret', () => {
     expect(step.annotations).toEqual([
       {
         level: 'error',
-        message: expect.stringMatching(/does not accept client-id and client-secret \(400/) as unknown,
+        message: expect.stringMatching(/rejected client-id and client-secret \(400/) as unknown,
       },
     ])
     expect(visible(step)).not.toContain('wrong-secret')

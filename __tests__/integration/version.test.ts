@@ -283,12 +283,12 @@ describe('version-file', () => {
       (path: string) => {
         writeFileSync(path, '9.9.1')
       },
-      'lies outside the checkout',
+      'is outside the checkout',
     ],
   ])('%s: a file that is none is an error', async (name, make, why) => {
     make(join(world.machine.workspace, name))
     const step = await use({ 'version-file': name })
-    expect(errors(step)).toEqual([expect.stringContaining(`${name}, ${why}`)])
+    expect(errors(step)).toEqual([expect.stringContaining(`${name}, which ${why}`)])
   })
 
   test('and version at once are an error', async () => {
@@ -312,7 +312,7 @@ describe('version-file', () => {
       job,
     )
     expect(step.exitCode).toBe(0)
-    expect(warnings(step)).toEqual([expect.stringContaining('takes a refused login for a good one')])
+    expect(warnings(step)).toEqual([expect.stringContaining('exits 0 when a login is rejected')])
     await job.end()
   })
 })

@@ -5,7 +5,13 @@ import fc from 'fast-check'
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { readCheckoutFile, settingsIn, settingsInCheckout, type CheckoutFile } from '../../src/runner/checkout.ts'
+import {
+  readCheckoutFile,
+  settingsIn,
+  settingsInCheckout,
+  workspaceIn,
+  type CheckoutFile,
+} from '../../src/runner/checkout.ts'
 import { holds } from './property.ts'
 
 let root: string
@@ -25,7 +31,7 @@ const unusable = (why: string): CheckoutFile => ({ kind: 'unusable', why })
 const missing = (why: string): CheckoutFile => ({ kind: 'missing', why })
 const LINK = unusable('is a symbolic link')
 const SPECIAL = unusable('is not a regular file')
-const OUTSIDE = unusable('lies outside the checkout')
+const OUTSIDE = unusable('is outside the checkout')
 
 describe('a file of the checkout', () => {
   test.each([
@@ -127,7 +133,7 @@ describe('a file of the checkout', () => {
   })
 
   test('is missing where there is no checkout', () => {
-    expect(readCheckoutFile(undefined, 'inside')).toEqual(missing("can't be found, for GITHUB_WORKSPACE is not set"))
+    expect(readCheckoutFile(undefined, 'inside')).toEqual(missing("can't be found because GITHUB_WORKSPACE is not set"))
     expect(readCheckoutFile(join(root, 'nowhere'), 'inside')).toEqual(missing('does not exist'))
   })
 
@@ -195,13 +201,62 @@ describe('the variables that a text sets', () => {
   })
 })
 
+describe('the workspace that a blaxel.toml sets', () => {
+  test.each<[string, string, [number, string] | undefined]>([
+    ['a string', 'workspace = "beta"', [1, 'beta']],
+    ['a literal string', "workspace='beta'", [1, 'beta']],
+    ['a quoted key, CRLF and a byte order mark', '\uFEFF# x\r\n"workspace" = "beta"\r\n', [2, 'beta']],
+    ['another case', 'WorkSpace = "beta"', [1, 'beta']],
+    ['a comment behind it', 'workspace = "beta" # "acme"', [1, 'beta']],
+    ['a table behind it', 'workspace = "beta"\n[env]\nworkspace = "x"', [1, 'beta']],
+    ['two of them', 'workspace = "beta"\nworkspace = "gamma"', [1, 'beta']],
+    ['an empty string', 'workspace = ""', undefined],
+    ['no string', 'workspace = 5', undefined],
+    ['a table of that name', '[workspace]\nname = "beta"', undefined],
+    ['a key of a table', '[[triggers]]\nworkspace = "beta"', undefined],
+    ['a dotted key', 'workspace.name = "beta"\nenv.workspace = "beta"', undefined],
+    ['a comment', '# workspace = "beta"', undefined],
+    ['a longer key', 'workspaces = "beta"\nmy-workspace = "beta"', undefined],
+    ['nothing', '', undefined],
+  ])('is found in %s', (_, text, expected) => {
+    expect(workspaceIn(text)).toEqual(expected === undefined ? [] : [{ line: expected[0], workspace: expected[1] }])
+  })
+
+  test('is at most one, on a line of the text that holds it', () => {
+    const piece = fc.constantFrom(
+      'workspace',
+      'WORKSPACE',
+      '=',
+      ' ',
+      '"',
+      "'",
+      'beta',
+      '\n',
+      '\r\n',
+      '[',
+      ']',
+      '#',
+      'x',
+    )
+    holds(
+      fc.property(fc.array(piece, { maxLength: 20 }), (pieces) => {
+        const text = pieces.join('')
+        const found = workspaceIn(text)
+        expect(found.length).toBeLessThanOrEqual(1)
+        for (const { line, workspace } of found) expect(text.split('\n')[line - 1]).toContain(workspace)
+      }),
+    )
+  })
+})
+
 describe('the settings in a checkout', () => {
   test('are those of .env and blaxel.toml', () => {
-    writeFileSync(join(checkout, '.env'), 'X=1\nBL_API_URL=https://evil.example\n')
-    writeFileSync(join(checkout, 'blaxel.toml'), 'name = "x"\n[env]\nBL_ENV = "dev"\n')
+    writeFileSync(join(checkout, '.env'), 'workspace="x"\nBL_API_URL=https://evil.example\n')
+    writeFileSync(join(checkout, 'blaxel.toml'), 'workspace = "x"\n[env]\nBL_ENV = "dev"\n')
     writeFileSync(join(checkout, 'sub', '.env'), 'BL_TOKEN=1\n')
     expect(settingsInCheckout(checkout)).toEqual([
       { kind: 'variable', file: '.env', line: 2, variable: 'BL_API_URL' },
+      { kind: 'workspace', file: 'blaxel.toml', line: 1, workspace: 'x' },
       { kind: 'variable', file: 'blaxel.toml', line: 3, variable: 'BL_ENV' },
     ])
   })

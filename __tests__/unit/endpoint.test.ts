@@ -15,29 +15,46 @@ const REMEDY = "Use the API's base URL with its path, such as https://api.blaxel
 
 describe('the API', () => {
   test.each<[string, Parameters<typeof given>[0], Endpoint]>([
-    ['nothing', {}, { url: 'https://api.blaxel.ai/v0', environment: undefined, isForeign: false }],
-    ['BL_ENV=prod', { BL_ENV: 'prod' }, { url: 'https://api.blaxel.ai/v0', environment: 'prod', isForeign: false }],
-    ['BL_ENV=dev', { BL_ENV: 'dev' }, { url: 'https://api.blaxel.dev/v0', environment: 'dev', isForeign: false }],
-    ['BL_ENV=local', { BL_ENV: 'local' }, { url: 'http://localhost:8080/v0', environment: 'local', isForeign: false }],
+    ['nothing', {}, { url: 'https://api.blaxel.ai/v0', environment: undefined, source: 'default', isForeign: false }],
+    [
+      'BL_ENV=prod',
+      { BL_ENV: 'prod' },
+      { url: 'https://api.blaxel.ai/v0', environment: 'prod', source: 'BL_ENV', isForeign: false },
+    ],
+    [
+      'BL_ENV=dev',
+      { BL_ENV: 'dev' },
+      { url: 'https://api.blaxel.dev/v0', environment: 'dev', source: 'BL_ENV', isForeign: false },
+    ],
+    [
+      'BL_ENV=local',
+      { BL_ENV: 'local' },
+      { url: 'http://localhost:8080/v0', environment: 'local', source: 'BL_ENV', isForeign: false },
+    ],
     [
       'BL_API_URL before BL_ENV',
       { BL_API_URL: 'https://api.blaxel.dev/v0', BL_ENV: 'prod' },
-      { url: 'https://api.blaxel.dev/v0', environment: undefined, isForeign: false },
+      { url: 'https://api.blaxel.dev/v0', environment: undefined, source: 'BL_API_URL', isForeign: false },
     ],
     [
       'api-url before both, even before what is wrong with them',
       { apiUrl: 'https://eu.blaxel.ai/v0', BL_API_URL: 'http://evil.example', BL_ENV: 'nonsense' },
-      { url: 'https://eu.blaxel.ai/v0', environment: undefined, isForeign: false },
+      { url: 'https://eu.blaxel.ai/v0', environment: undefined, source: 'the input api-url', isForeign: false },
     ],
     [
       'an address with slashes at its end',
       { apiUrl: 'https://api.blaxel.ai/v0//' },
-      { url: 'https://api.blaxel.ai/v0', environment: undefined, isForeign: false },
+      { url: 'https://api.blaxel.ai/v0', environment: undefined, source: 'the input api-url', isForeign: false },
     ],
     [
       'a foreign host in the input',
       { apiUrl: 'https://blaxel.corp.example:8443/v0' },
-      { url: 'https://blaxel.corp.example:8443/v0', environment: undefined, isForeign: true },
+      {
+        url: 'https://blaxel.corp.example:8443/v0',
+        environment: undefined,
+        source: 'the input api-url',
+        isForeign: true,
+      },
     ],
   ])('is given by %s', (_, values, endpoint) => {
     expect(resolveEndpoint(given(values))).toEqual(endpoint)
@@ -53,10 +70,14 @@ describe('the API', () => {
     'https://127.3.2.1/v0',
     'http://[::1]:8080/v0',
   ])('may be %s from input and environment', (url) => {
-    for (const name of ['apiUrl', 'BL_API_URL']) {
+    for (const [name, source] of [
+      ['apiUrl', 'the input api-url'],
+      ['BL_API_URL', 'BL_API_URL'],
+    ] as const) {
       expect(resolveEndpoint(given({ [name]: url }))).toEqual({
         url: url.toLowerCase(),
         environment: undefined,
+        source,
         isForeign: false,
       })
     }
@@ -79,8 +100,8 @@ describe('the API', () => {
     expect(resolveEndpoint(given({ apiUrl: url }))).toMatchObject({ isForeign: true })
     expect(thrownBy(() => resolveEndpoint(given({ BL_API_URL: url })))).toEqual(
       new SetupError(
-        `BL_API_URL in the environment names ${host}, which is neither Blaxel's nor this machine.`,
-        'If the credential shall be sent there, say so in the input api-url; else unset BL_API_URL.',
+        `BL_API_URL in the environment names ${host}, which is not a Blaxel host.`,
+        'To send credentials there, set the input api-url. Otherwise unset BL_API_URL.',
       ),
     )
   })

@@ -4,11 +4,11 @@ import { cleanEnvironment } from '../../src/runner/clean-environment.ts'
 import { holds } from './property.ts'
 
 const TLS =
-  'NODE_TLS_REJECT_UNAUTHORIZED=0 was ignored: certificates are always checked. Name your CA in NODE_EXTRA_CA_CERTS instead.'
+  'NODE_TLS_REJECT_UNAUTHORIZED=0 was ignored: certificates are always checked. Set NODE_EXTRA_CA_CERTS to the PEM file of your CA instead.'
 const DEBUG = 'NODE_DEBUG was ignored: it would print requests with their credentials.'
 
 describe('the environment of the step', () => {
-  test('loses inputs, tokens of the runner and credentials, in any case, and nothing else', () => {
+  test('loses inputs, tokens of the runner, credentials and proxies, in any case, and nothing else', () => {
     const kept = {
       PATH: '/bin',
       HOME: '/home/runner',
@@ -19,7 +19,6 @@ describe('the environment of the step', () => {
       BL_API_URL: 'https://api.blaxel.ai/v0',
       BL_ENV: 'prod',
       'STATE_setup-bl': '{}',
-      https_proxy: 'http://proxy:3128',
       NODE_OPTIONS: '',
       MY_INPUT_X: '1',
     }
@@ -37,6 +36,9 @@ describe('the environment of the step', () => {
       BL_API_KEY: 'secret',
       BL_TOKEN: 'secret',
       BL_CLIENT_CREDENTIALS: 'secret',
+      https_proxy: 'http://proxy:3128',
+      Http_Proxy: 'x',
+      NO_PROXY: '*',
       NODE_DEBUG: '',
       NODE_TLS_REJECT_UNAUTHORIZED: '1',
     }
@@ -67,7 +69,7 @@ describe('the environment of the step', () => {
         const before = { ...env }
         cleanEnvironment(env)
         const unwanted =
-          /^(INPUT_.*|ACTIONS_.*|BL_API_KEY|BL_TOKEN|BL_CLIENT_CREDENTIALS|GITHUB_TOKEN|GH_TOKEN|NODE_DEBUG|NODE_TLS_REJECT_UNAUTHORIZED)$/is
+          /^(INPUT_.*|ACTIONS_.*|BL_API_KEY|BL_TOKEN|BL_CLIENT_CREDENTIALS|GITHUB_TOKEN|GH_TOKEN|NODE_DEBUG|NODE_TLS_REJECT_UNAUTHORIZED|HTTPS?_PROXY|NO_PROXY)$/is
         expect(Object.keys(env)).toEqual(Object.keys(before).filter((key) => !unwanted.test(key)))
       }),
     )

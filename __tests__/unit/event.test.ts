@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { missingCredentialRemedy, runOrigin, type RunOrigin } from '../../src/runner/event.ts'
+import { runOrigin, withheldSecretsRemedy, type RunOrigin } from '../../src/runner/event.ts'
 import { holds } from './property.ts'
 
 const pullRequest = (head: unknown, base: unknown) => ({ pull_request: { head: { repo: head }, base: { repo: base } } })
@@ -49,15 +49,16 @@ describe('a run', () => {
   })
 })
 
-describe('what to do where the credential is missing', () => {
+describe('what to do where GitHub withholds the secrets', () => {
   test.each<[RunOrigin, RegExp]>([
     ['fork', /from a fork, and GitHub gives such runs no secrets.*'on-missing-credentials: skip'/],
-    ['dependabot', /only Dependabot secrets: add the secret there too.*'on-missing-credentials: skip'/],
-    [
-      'own',
-      /^Give client-id and client-secret, or api-key\..*check its name, and whether the job names the environment/,
-    ],
+    ['dependabot', /only Dependabot secrets: add the missing one there too.*'on-missing-credentials: skip'/],
   ])('is told for a run of origin %s', (origin, remedy) => {
-    expect(missingCredentialRemedy(origin)).toMatch(remedy)
+    expect(withheldSecretsRemedy(origin, true)).toMatch(remedy)
+    expect(withheldSecretsRemedy(origin, false)).not.toContain('skip')
+  })
+
+  test('is nothing special in other runs', () => {
+    expect(withheldSecretsRemedy('own', true)).toBeUndefined()
   })
 })

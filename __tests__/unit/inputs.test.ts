@@ -6,7 +6,7 @@ import { parse } from 'yaml'
 import { SetupError } from '../../src/util/errors.ts'
 import type { Credential } from '../../src/blaxel/credential.ts'
 import type { CheckoutFile } from '../../src/runner/checkout.ts'
-import { missingCredentialRemedy, type RunOrigin } from '../../src/runner/event.ts'
+import { withheldSecretsRemedy, type RunOrigin } from '../../src/runner/event.ts'
 import { readRevocationKey } from '../../src/credentials.ts'
 import { readInputs, type Access, type Inputs } from '../../src/inputs.ts'
 import { holds, thrownBy } from './property.ts'
@@ -122,13 +122,13 @@ describe('the credential', () => {
     [
       'BL_API_KEY that is BL_TOKEN, a JWT',
       {},
-      { BL_API_KEY: JWT, BL_TOKEN: JWT },
+      { BL_API_KEY: JWT, BL_TOKEN: JWT, BL_WORKSPACE: 'acme' },
       { kind: 'earlier-session', source: 'BL_API_KEY', token: JWT, expiresAt: EXPIRES_AT, isJwt: true },
     ],
     [
       'BL_API_KEY that is BL_TOKEN, a minted key',
       {},
-      { BL_API_KEY: API_KEY, BL_TOKEN: API_KEY },
+      { BL_API_KEY: API_KEY, BL_TOKEN: API_KEY, BL_WORKSPACE: 'acme' },
       { kind: 'earlier-session', source: 'BL_API_KEY', token: API_KEY, expiresAt: undefined, isJwt: false },
     ],
     ['api-key', { 'api-key': API_KEY }, {}, { kind: 'api-key', source: 'api-key', apiKey: API_KEY }],
@@ -155,7 +155,7 @@ describe('the credential', () => {
     [
       'BL_API_KEY that is BL_TOKEN but for the blanks around',
       {},
-      { BL_API_KEY: `${API_KEY}\n`, BL_TOKEN: ` ${API_KEY}` },
+      { BL_API_KEY: `${API_KEY}\n`, BL_TOKEN: ` ${API_KEY}`, BL_WORKSPACE: ' acme\n' },
       { kind: 'earlier-session', source: 'BL_API_KEY', token: API_KEY, expiresAt: undefined, isJwt: false },
     ],
     [
@@ -169,6 +169,18 @@ describe('the credential', () => {
       {},
       { BL_API_KEY: API_KEY, BL_TOKEN: JWT },
       { kind: 'api-key', source: 'BL_API_KEY', apiKey: API_KEY },
+    ],
+    [
+      'BL_API_KEY that is BL_TOKEN, but of no workspace: no use of the action exports it so',
+      {},
+      { BL_API_KEY: API_KEY, BL_TOKEN: API_KEY },
+      { kind: 'api-key', source: 'BL_API_KEY', apiKey: API_KEY },
+    ],
+    [
+      'BL_CLIENT_CREDENTIALS beside another BL_WORKSPACE: no use of the action exports it',
+      {},
+      { BL_CLIENT_CREDENTIALS: BASE64, BL_API_KEY: API_KEY, BL_WORKSPACE: 'beta' },
+      client('BL_CLIENT_CREDENTIALS'),
     ],
     [
       'an input before the environment',
@@ -193,7 +205,7 @@ describe('the credential', () => {
       kind: 'session',
       workspace: 'acme',
       credential,
-      endpoint: { url: 'https://api.blaxel.ai/v0', environment: undefined, isForeign: false },
+      endpoint: { url: 'https://api.blaxel.ai/v0', environment: undefined, source: 'default', isForeign: false },
       login: true,
       exportEnv: true,
       logout: true,
@@ -204,7 +216,7 @@ describe('the credential', () => {
 const ONE_WORKSPACE_MISSING =
   'bl was installed but not logged in: the environment holds a credential, but no workspace is named. Set the input workspace to log in.'
 const ONE_CREDENTIAL_MISSING =
-  'bl was installed but not logged in: the environment names a workspace (BL_WORKSPACE), but no credential is given. Give client-id and client-secret, or api-key, to log in.'
+  'bl was installed but not logged in: the environment names a workspace (BL_WORKSPACE), but no credential is given. Set client-id and client-secret, or api-key, to log in.'
 
 describe('workspace and credential', () => {
   test.each<[string, Values, Values, Access]>([
@@ -240,7 +252,7 @@ describe('workspace and credential', () => {
       {
         kind: 'skipped',
         notice:
-          "No credential is given for the workspace 'acme'. bl was installed but not logged in, as 'on-missing-credentials: skip' says.",
+          "No credential is given for the workspace 'acme'. bl was installed but not logged in, because of 'on-missing-credentials: skip'.",
       },
     ],
     ...[{ 'client-id': CLIENT_ID }, { 'service-account': CLIENT_ID }].map(
@@ -251,12 +263,37 @@ describe('workspace and credential', () => {
         {
           kind: 'skipped',
           notice:
-            "No credential is given for the workspace 'acme'. bl was installed but not logged in, as 'on-missing-credentials: skip' says.",
+            "No credential is given for the workspace 'acme'. bl was installed but not logged in, because of 'on-missing-credentials: skip'.",
         },
       ],
     ),
   ])('install only where %s', (_, given, env, expected) => {
     expect(access(given, { env })).toEqual(expected)
+  })
+
+  const SKIP = { 'on-missing-credentials': 'skip' }
+  test.each<[string, Values, Values, string]>([
+    ['the workspace, too', { 'client-id': CLIENT_ID }, {}, 'No credential is given.'],
+    ['everything', {}, {}, 'No credential is given.'],
+    ['half of the workspace', { workspace: '-prod' }, {}, "No credential is given for the workspace '-prod'."],
+    ['all but BL_WORKSPACE', {}, { BL_WORKSPACE: 'acme' }, "No credential is given for the workspace 'acme'."],
+    [
+      'all but a key for another workspace',
+      { workspace: 'beta' },
+      { BL_WORKSPACE: 'acme', BL_API_KEY: API_KEY },
+      "No credential is given for the workspace 'beta': BL_API_KEY in the environment is for the workspace 'acme'.",
+    ],
+    [
+      'all but a key for another workspace that could be none',
+      { workspace: 'beta', 'service-account': CLIENT_ID },
+      { BL_WORKSPACE: '::x::', BL_API_KEY: 'short' },
+      "No credential is given for the workspace 'beta': BL_API_KEY in the environment is for the workspace '::x::'.",
+    ],
+  ])('are skipped, where that may be, without %s', (_, given, env, notice) => {
+    expect(access({ ...SKIP, ...given }, { env })).toEqual({
+      kind: 'skipped',
+      notice: `${notice} bl was installed but not logged in, because of 'on-missing-credentials: skip'.`,
+    })
   })
 
   test.each<[string, Values, Values, string]>([
@@ -280,7 +317,7 @@ describe('workspace and credential', () => {
     expect(refusal(given)).toEqual(
       new SetupError(
         `A credential is given (${source}) but no workspace.`,
-        "Set the input workspace to the workspace's name.",
+        'Set the input workspace. If it is set, the variable it refers to is empty: check its name.',
       ),
     )
   })
@@ -290,7 +327,11 @@ describe('workspace and credential', () => {
     (runOrigin) => {
       for (const given of [{ workspace: 'acme' }, { workspace: 'acme', 'api-key': ' ', 'client-secret': '' }]) {
         expect(refusal(given, { runOrigin })).toEqual(
-          new SetupError("No credential is given for the workspace 'acme'.", missingCredentialRemedy(runOrigin)),
+          new SetupError(
+            "No credential is given for the workspace 'acme'.",
+            withheldSecretsRemedy(runOrigin, true) ??
+              "Set client-id and client-secret, or api-key. If they are set, the secrets they refer to are empty: check their names and the job's environment.",
+          ),
         )
       }
     },
@@ -317,7 +358,14 @@ describe('every other input', () => {
     [
       'api-url',
       { 'api-url': 'https://api.blaxel.dev/v0/' },
-      { endpoint: { url: 'https://api.blaxel.dev/v0', environment: undefined, isForeign: false } },
+      {
+        endpoint: {
+          url: 'https://api.blaxel.dev/v0',
+          environment: undefined,
+          source: 'the input api-url',
+          isForeign: false,
+        },
+      },
     ],
   ])('%s is taken over', (_, given, expected) => {
     expect(access({ ...session, ...given })).toMatchObject(expected)
@@ -396,7 +444,7 @@ describe('a version file', () => {
 
   test('is an error beside a version', () => {
     expect(refusal({ version: 'latest', 'version-file': '.bl-version' }, text('0.1.90'))).toEqual(
-      new SetupError('Both inputs version and version-file are given.', 'Keep one of them.'),
+      new SetupError('Both inputs version and version-file are given.', 'Remove one of them.'),
     )
   })
 
@@ -406,7 +454,7 @@ describe('a version file', () => {
   ])('is an error where it $why', (file) => {
     expect(refusal({ 'version-file': 'x/.bl-version' }, { file })).toEqual(
       new SetupError(
-        `The file of the input version-file, x/.bl-version, ${file.kind === 'text' ? '' : file.why}.`,
+        `The input version-file names x/.bl-version, which ${file.kind === 'text' ? '' : file.why}.`,
         'Name a file of the checkout, and run actions/checkout before this step.',
       ),
     )
@@ -424,16 +472,23 @@ describe('a version file', () => {
     ).inputs
     expect(warnings).toHaveLength(count)
     for (const warning of warnings)
-      expect(warning).toContain('a stranger may have written it: set the input version there')
+      expect(warning).toContain('anybody may have changed that file. Set the input version instead')
   })
 })
 
-const PASTED = 'Check that the secret was pasted whole, alone and on one line.'
+const PASTED = 'Store the secret again: whole, alone and on one line.'
 const halfOf = (missing: string) =>
-  `Give both. Where ${missing} is set, the secret or variable that it names is empty: check its name and environment.`
-const CONSOLE = "Use the workspace's name as in the address of the Blaxel console: letters, digits and hyphens."
+  `Set both. If ${missing} is set, the secret or variable it refers to is empty: check its name and the job's environment.`
+const OTHER_HALF: Values = {
+  'client-id': 'client-secret',
+  'client-secret': 'client-id',
+  'service-account': 'api-key',
+}
+const KEY_OF_ACCOUNT =
+  "Set api-key to an API key that may create keys for it. If it is set, the secret it refers to is empty: check its name and the job's environment."
+const CONSOLE = 'Copy the name from the address of the Blaxel console: letters, digits and hyphens.'
 const API_REMEDY = "Use the API's base URL with its path, such as https://api.blaxel.ai/v0."
-const MIRROR_REMEDY = 'Give the address that stands for https://github.com/blaxel-ai/toolkit.'
+const MIRROR_REMEDY = 'Use the base URL of the mirror, such as https://mirror.example/toolkit.'
 
 describe('a bad input', () => {
   const acme = { workspace: 'acme' }
@@ -444,7 +499,6 @@ describe('a bad input', () => {
       "Remove it and add a step of your own: '- run: bl apply -R -f PATH'.",
     ],
     [{ login: 'yes' }, "The input login is 'yes'.", 'Set it to true or false.'],
-    [{ login: '' }, "The input login is ''.", 'Set it to true or false.'],
     [{ login: '1' }, "The input login is '1'.", 'Set it to true or false.'],
     [{ login: 'tRue' }, "The input login is 'tRue'.", 'Set it to true or false.'],
     [{ 'export-env': 'on' }, "The input export-env is 'on'.", 'Set it to true or false.'],
@@ -454,7 +508,6 @@ describe('a bad input', () => {
       "The input on-missing-credentials is 'ignore'.",
       'Set it to fail or skip.',
     ],
-    [{ 'on-missing-credentials': '' }, "The input on-missing-credentials is ''.", 'Set it to fail or skip.'],
     [
       { 'token-lifetime': '90m' },
       "The input token-lifetime is '90m'.",
@@ -486,14 +539,14 @@ describe('a bad input', () => {
       'The input mirror-url has a query or a fragment.',
       MIRROR_REMEDY,
     ],
-    [{ workspace: 'ac me' }, "The input workspace is 'ac me', which is no name of a workspace.", CONSOLE],
-    [{ workspace: '--help' }, "The input workspace is '--help', which is no name of a workspace.", CONSOLE],
-    [{ workspace: '../acme' }, "The input workspace is '../acme', which is no name of a workspace.", CONSOLE],
-    [{ workspace: 'null' }, "The input workspace is 'null', which is no name of a workspace.", CONSOLE],
-    [{ workspace: 'Yes' }, "The input workspace is 'Yes', which is no name of a workspace.", CONSOLE],
+    [{ workspace: 'ac me' }, "The input workspace is 'ac me', which is not a valid workspace name.", CONSOLE],
+    [{ workspace: '--help' }, "The input workspace is '--help', which is not a valid workspace name.", CONSOLE],
+    [{ workspace: '../acme' }, "The input workspace is '../acme', which is not a valid workspace name.", CONSOLE],
+    [{ workspace: 'null' }, "The input workspace is 'null', which is not a valid workspace name.", CONSOLE],
+    [{ workspace: 'Yes' }, "The input workspace is 'Yes', which is not a valid workspace name.", CONSOLE],
     [
       { workspace: 'acme\n::add-path::/x' },
-      "The input workspace is 'acme : :add-path: :/x', which is no name of a workspace.",
+      "The input workspace is 'acme ::add-path::/x', which is not a valid workspace name.",
       CONSOLE,
     ],
     [
@@ -510,80 +563,76 @@ describe('a bad input', () => {
     [
       { ...acme, ...pair, 'service-account': CLIENT_ID, 'on-missing-credentials': 'skip' },
       'The input service-account is given without api-key.',
-      'Give the API key that may mint keys for it as api-key.',
+      KEY_OF_ACCOUNT,
     ],
     [
       { ...acme, ...pair, 'api-key': API_KEY },
       'Two kinds of credential are given: api-key and client-id with client-secret.',
-      'Keep one of them.',
+      'Remove one of them.',
     ],
     [
       { ...acme, ...pair, apikey: JWT },
       'Two kinds of credential are given: apikey and client-id with client-secret.',
-      'Keep one of them.',
+      'Remove one of them.',
     ],
     [
       { ...acme, ...pair, 'service-account': CLIENT_ID },
       'The input service-account is given without api-key.',
-      'Give the API key that may mint keys for it as api-key.',
+      KEY_OF_ACCOUNT,
     ],
-    [
-      { ...acme, 'service-account': CLIENT_ID },
-      'The input service-account is given without api-key.',
-      'Give the API key that may mint keys for it as api-key.',
-    ],
+    [{ ...acme, 'service-account': CLIENT_ID }, 'The input service-account is given without api-key.', KEY_OF_ACCOUNT],
     [
       { ...acme, 'api-key': JWT, 'service-account': CLIENT_ID },
-      'The input service-account is given, but api-key is a JWT, which is short-lived as it is.',
-      'Leave service-account out, or give an API key.',
+      'The input service-account is given, but api-key is a JWT, which is short-lived already.',
+      'Remove service-account, or set api-key to an API key.',
     ],
     [
       { ...acme, 'api-key': API_KEY, 'service-account': '../x' },
-      "The input service-account is '../x'.",
+      "The input service-account is '../x', which is not a valid client ID.",
       "Set it to the service account's client ID.",
     ],
     [
       { 'api-key': API_KEY, apikey: `${API_KEY}2` },
       'The inputs api-key and apikey differ.',
-      'Keep api-key alone: apikey is its old name.',
+      'Remove apikey: it is the old name of api-key.',
     ],
     [{ ...acme, 'api-key': 'hunter2' }, 'The input api-key is shorter than 8 characters.', PASTED],
     [{ ...acme, apikey: 'hunter2' }, 'The input apikey is shorter than 8 characters.', PASTED],
-    [{ ...acme, 'api-key': 'hunter22\nhunter22' }, 'The input api-key holds a line break.', PASTED],
-    [{ ...acme, 'api-key': 'hunter22\rhunter22' }, 'The input api-key holds a line break.', PASTED],
+    [{ ...acme, 'api-key': 'hunter22\nhunter22' }, 'The input api-key contains a line break.', PASTED],
+    [{ ...acme, 'api-key': 'hunter22\rhunter22' }, 'The input api-key contains a line break.', PASTED],
     [
       { ...acme, 'api-key': 'hunter22 x' },
-      'The input api-key holds a blank, a control character or a letter outside ASCII.',
+      'The input api-key contains a space, a control character or a non-ASCII character.',
       PASTED,
     ],
     [
       { ...acme, 'api-key': 'hunter22\u0000x' },
-      'The input api-key holds a blank, a control character or a letter outside ASCII.',
+      'The input api-key contains a space, a control character or a non-ASCII character.',
       PASTED,
     ],
     [
       { ...acme, 'api-key': 'hünter22' },
-      'The input api-key holds a blank, a control character or a letter outside ASCII.',
+      'The input api-key contains a space, a control character or a non-ASCII character.',
       PASTED,
     ],
     ...[`${API_KEY}"`, `${API_KEY}'`, `"${API_KEY}"`, `${API_KEY}\\`, 'k'.repeat(8193)].map(
       (key): [Values, string, string] => [
         { ...acme, 'api-key': key },
-        'The input api-key holds a quote or a backslash, or is longer than 8,192 characters, which no Blaxel key is.',
-        'Check that the secret was pasted whole, alone and without quotes around it.',
+        'The input api-key contains a quote or a backslash or is longer than 8,192 characters, so it is not a Blaxel key.',
+        'Store the key again: whole, alone and without quotes around it.',
       ],
     ),
     [{ ...acme, ...pair, 'client-secret': 'hunter2' }, 'The input client-secret is shorter than 8 characters.', PASTED],
-    [{ ...acme, ...pair, 'client-secret': 'hunter22\nx' }, 'The input client-secret holds a line break.', PASTED],
+    [{ ...acme, ...pair, 'client-secret': 'hunter22\nx' }, 'The input client-secret contains a line break.', PASTED],
     [
       { ...acme, ...pair, 'client-id': 'sa deployer' },
-      'The client ID in client-id and client-secret holds a blank, a colon or another character that no ID has.',
-      'Check that it was pasted whole.',
+      'The client ID in client-id and client-secret contains a space, a colon or another invalid character.',
+      'Copy it again from the Blaxel console.',
     ],
     [
       { ...acme, ...pair, 'client-id': 'sa:deployer' },
-      'The client ID in client-id and client-secret holds a blank, a colon or another character that no ID has.',
-      'Check that it was pasted whole.',
+      'The client ID in client-id and client-secret contains a space, a colon or another invalid character.',
+      'Copy it again from the Blaxel console.',
     ],
     [
       { ...acme, ...pair, 'api-url': 'http://api.blaxel.ai/v0' },
@@ -595,13 +644,17 @@ describe('a bad input', () => {
   })
 
   test.each<[Values, string, string]>([
-    [{ BL_WORKSPACE: 'a/b' }, "BL_WORKSPACE in the environment is 'a/b', which is no name of a workspace.", CONSOLE],
+    [
+      { BL_WORKSPACE: 'a/b' },
+      "BL_WORKSPACE in the environment is 'a/b', which is not a valid workspace name.",
+      CONSOLE,
+    ],
     [{ BL_API_KEY: 'hunter2' }, 'BL_API_KEY in the environment is shorter than 8 characters.', PASTED],
-    [{ BL_API_KEY: 'hunter22\nx' }, 'BL_API_KEY in the environment holds a line break.', PASTED],
+    [{ BL_API_KEY: 'hunter22\nx' }, 'BL_API_KEY in the environment contains a line break.', PASTED],
     [
       { BL_CLIENT_CREDENTIALS: 'hunter22:hunter22' },
       'BL_CLIENT_CREDENTIALS in the environment is not the base64 of id:secret.',
-      'Give the inputs client-id and client-secret instead, and remove the variable.',
+      'Remove the variable, and set the inputs client-id and client-secret instead.',
     ],
     [
       { BL_CLIENT_CREDENTIALS: Buffer.from('sa:hunter2').toString('base64') },
@@ -610,8 +663,8 @@ describe('a bad input', () => {
     ],
     [
       { BL_CLIENT_CREDENTIALS: Buffer.from('s a:hunter22').toString('base64') },
-      'The client ID in BL_CLIENT_CREDENTIALS holds a blank, a colon or another character that no ID has.',
-      'Check that it was pasted whole.',
+      'The client ID in BL_CLIENT_CREDENTIALS contains a space, a colon or another invalid character.',
+      'Copy it again from the Blaxel console.',
     ],
     [
       { BL_API_KEY: API_KEY, BL_ENV: 'x' },
@@ -620,12 +673,27 @@ describe('a bad input', () => {
     ],
     [
       { BL_API_KEY: API_KEY, BL_API_URL: 'https://evil.example/v0' },
-      "BL_API_URL in the environment names evil.example, which is neither Blaxel's nor this machine.",
-      'If the credential shall be sent there, say so in the input api-url; else unset BL_API_URL.',
+      'BL_API_URL in the environment names evil.example, which is not a Blaxel host.',
+      'To send credentials there, set the input api-url. Otherwise unset BL_API_URL.',
     ],
   ])('in the environment, %j, is an error that names it and what to do', (env, what, remedy) => {
     expect(refusal({}, { env: { BL_WORKSPACE: 'acme', ...env } })).toEqual(new SetupError(what, remedy))
   })
+
+  test.each<RunOrigin>(['fork', 'dependabot'])(
+    'that is half a pair says why it may be in a run of origin %s',
+    (origin) => {
+      for (const half of [{ 'client-id': CLIENT_ID }, { 'client-secret': SECRET }, { 'service-account': CLIENT_ID }]) {
+        const given = Object.keys(half).join()
+        expect(refusal({ ...acme, ...half }, { runOrigin: origin })).toEqual(
+          new SetupError(
+            `The input ${given} is given without ${OTHER_HALF[given] ?? ''}.`,
+            withheldSecretsRemedy(origin, given !== 'client-secret') ?? '',
+          ),
+        )
+      }
+    },
+  )
 
   test('of a secret is never shown', () => {
     const bad = fc.oneof(
@@ -649,8 +717,8 @@ describe('a bad input', () => {
 describe('a key that does not expire', () => {
   const given = { workspace: 'acme', 'api-key': API_KEY, logout: 'false' }
   const lasting = new SetupError(
-    "With 'logout: false' the API key would stay on this self-hosted runner for good.",
-    "Leave logout out, set 'login: false', or use a credential that expires: client-id and client-secret.",
+    "With 'logout: false' the API key would stay on this self-hosted runner forever.",
+    "Remove logout, set 'login: false', or use a credential that expires: client-id and client-secret.",
   )
 
   test('does not stay on a self-hosted runner', () => {
@@ -772,14 +840,12 @@ describe('what will trip later calls of bl', () => {
     [
       'an empty BL_CLIENT_CREDENTIALS',
       { BL_CLIENT_CREDENTIALS: '' },
-      [/^BL_CLIENT_CREDENTIALS is set but empty.*remove it from env:/],
+      [/^BL_CLIENT_CREDENTIALS is set but empty.*Remove it from env:/],
     ],
     [
       'BL_CLIENT_CREDENTIALS',
       { BL_CLIENT_CREDENTIALS: BASE64 },
-      [
-        /^BL_CLIENT_CREDENTIALS stands in the environment.*remove it from env: and give client-id and client-secret in with:/,
-      ],
+      [/^BL_CLIENT_CREDENTIALS is set in this job.*Remove it from env: and set client-id and client-secret in with:/],
     ],
     ['an empty BL_API_KEY', { BL_API_KEY: '' }, [/^BL_API_KEY is set but empty.*Remove it from env:/]],
     [

@@ -54,7 +54,7 @@ async function course(tries: readonly (Failure | string)[], options: Partial<Ret
       maxJitterMs: 0,
       deadline: began + HOUR,
       signal: new AbortController().signal,
-      onRetry: (_, pauseMs) => pauses.push(pauseMs),
+      onRetry: ({ pauseMs }) => pauses.push(pauseMs),
       ...options,
     },
     attempt,

@@ -1,12 +1,14 @@
 import { SetupError } from '../util/errors.ts'
 import {
   decideRetry,
+  hostOf,
   NetworkError,
   RetryableStatus,
   type Http,
   type HttpResponse,
   type HttpRequest,
 } from '../util/http.ts'
+import { field, interceptionOf, parseJson, reasonIn } from '../util/reason.ts'
 import { excerpt } from '../util/redact.ts'
 import type { RetryDecision } from '../util/retry.ts'
 import { encodeClientCredentials } from './credential.ts'
@@ -54,6 +56,8 @@ export interface BlaxelApi {
 
 const REQUEST_TIMEOUT_MS = 15_000
 const MAX_JITTER_MS = 1_000
+/** What `bl` sends, too. Without it the API answers as its earliest version does. */
+const API_VERSION = '2026-04-28'
 
 /**
  * @param url base URL of the API
@@ -68,7 +72,10 @@ export function createApi(url: string, http: Http, deadline: number, signal: Abo
     decide: (error: unknown) => RetryDecision = decideRetry,
   ): Promise<HttpResponse> => {
     try {
-      return await http.send(request, { ...options, decide }, signal)
+      const response = await http.send(request, { ...options, decide }, signal)
+      const interception = interceptionOf(response, host)
+      if (interception === undefined || isRedirect(response)) return response
+      throw new NetworkError('intercepted', interception)
     } catch (error) {
       throw error instanceof NetworkError ? unreachable(error) : error
     }
@@ -84,7 +91,7 @@ export function createApi(url: string, http: Http, deadline: number, signal: Abo
         headers: { ...JSON_HEADERS, authorization: `Basic ${encodeClientCredentials(clientId, clientSecret)}` },
         body: JSON.stringify({ grant_type: 'client_credentials' }),
       })
-      return issuedToken(response, host, source)
+      return issuedToken(response, url, source)
     },
     workspace: async (name, token) => {
       const headers = { ...bearer(token), 'x-blaxel-workspace': name }
@@ -111,13 +118,15 @@ export function createApi(url: string, http: Http, deadline: number, signal: Abo
     },
     keysNamed: async (serviceAccount, name, apiKey) => {
       const response = await send({ method: 'GET', url: keysUrl(serviceAccount), headers: bearer(apiKey) })
-      if (response.status !== 200) throw unexpected(response, host, 'the list of keys')
-      const keys = parsed(response)
-      if (!Array.isArray(keys)) throw unexpected(response, host, 'the list of keys')
-      return keys
+      if (response.status !== 200) throw unexpected(response, host, 'the request for the list of keys')
+      const list = keyList(parsed(response))
+      if (!list) throw unexpected(response, host, 'the request for the list of keys')
+      const ids = list.keys
         .filter((key) => field(key, 'name') === name)
         .map((key) => field(key, 'id'))
         .filter(isId)
+      if (ids.length === 0 && !list.isWhole) throw unexpected(response, host, 'the request for the list of keys')
+      return ids
     },
     deleteKey: async (serviceAccount, id, apiKey) => {
       if (!isId(id)) throw new Error('not an id of a key')
@@ -127,37 +136,57 @@ export function createApi(url: string, http: Http, deadline: number, signal: Abo
         headers: bearer(apiKey),
       })
       if (response.status !== 404 && (response.status < 200 || response.status > 299))
-        throw unexpected(response, host, 'the deletion of a key')
+        throw unexpected(response, host, 'the request to delete a key')
     },
   }
 }
 
-const JSON_HEADERS = { 'content-type': 'application/json', accept: 'application/json' }
+const COMMON_HEADERS = { accept: 'application/json', 'blaxel-version': API_VERSION }
+const CHECK_RESPONDER =
+  'Check the URL of the API (api-url or BL_API_URL), and that no proxy or firewall responds instead of it.'
+const JSON_HEADERS = { ...COMMON_HEADERS, 'content-type': 'application/json' }
 
 function bearer(token: string): Record<string, string> {
-  return { accept: 'application/json', authorization: `Bearer ${token}` }
+  return { ...COMMON_HEADERS, authorization: `Bearer ${token}` }
 }
 
-/** Minting is not repeatable: only a request that was turned away, or of which no byte was sent, is sent again. */
+/**
+ * The keys in a list, in either form: documented as an array, while other lists of this API version come as
+ * `{"data": […], "meta": {"hasMore": …}}`. Undefined for anything else.
+ */
+function keyList(body: unknown): { readonly keys: unknown[]; readonly isWhole: boolean } | undefined {
+  if (Array.isArray(body)) return { keys: body, isWhole: true }
+  const data = field(body, 'data')
+  return Array.isArray(data) ? { keys: data, isWhole: field(field(body, 'meta'), 'hasMore') !== true } : undefined
+}
+
+/** Minting is not repeatable: only a request that was rate limited, or of which no byte was sent, is sent again. */
 function decideMintRetry(error: unknown): RetryDecision {
   if (error instanceof RetryableStatus && error.response.status !== 429) return { kind: 'fail' }
   if (error instanceof NetworkError && !error.nothingSent) return { kind: 'fail' }
   return decideRetry(error)
 }
 
-function issuedToken(response: HttpResponse, host: string, source: string): IssuedToken {
+function issuedToken(response: HttpResponse, url: string, source: string): IssuedToken {
   const receivedAt = Date.now()
+  const { host } = new URL(url)
   if (response.status === 400 || response.status === 401 || response.status === 403) {
     throw new SetupError(
-      `The Blaxel API does not accept ${source} (${response.status}: ${saidBy(response)}).`,
-      'Check that client id and client secret belong together and that the service account still exists.',
+      `The Blaxel API rejected ${source} (${response.status}: ${saidBy(response)}).`,
+      'Check that the client ID and the client secret belong together and that the service account still exists.',
+    )
+  }
+  if (response.status === 404) {
+    throw new SetupError(
+      `There is no Blaxel API at ${url} (404: ${saidBy(response)}).`,
+      'Set api-url or BL_API_URL to the base URL of the API with its path, such as https://api.blaxel.ai/v0.',
     )
   }
   if (response.status !== 200) throw failed(response, host)
   const body = parsed(response)
   const token = field(body, 'access_token')
   const lifetime = field(body, 'expires_in')
-  if (!isToken(token) || !isLifetime(lifetime)) throw unexpected(response, host, 'a token')
+  if (!isToken(token) || !isLifetime(lifetime)) throw unexpected(response, host, 'the request for a token')
   return { token, expiresAt: receivedAt + lifetime * 1000 }
 }
 
@@ -166,9 +195,10 @@ function workspaceAnswer(response: HttpResponse, name: string, host: string): Wo
     case 200: {
       const answered = field(parsed(response), 'name')
       if (answered === name) return { kind: 'accepted' }
+      if (typeof answered !== 'string') throw unexpected(response, host, 'the request for the workspace')
       throw new SetupError(
-        `${host} answered for the workspace '${excerpt(String(answered))}' when asked for '${name}'.`,
-        'Nothing was logged in. Check the inputs workspace and api-url.',
+        `${host} returned the workspace '${excerpt(answered)}' instead of '${name}'.`,
+        'Check the inputs workspace and api-url.',
       )
     }
     case 401:
@@ -194,19 +224,25 @@ function mintAnswer(response: HttpResponse, serviceAccount: string, host: string
       const body = parsed(response)
       const id = field(body, 'id')
       const apiKey = field(body, 'apiKey')
-      if (!isId(id) || !isToken(apiKey)) return { kind: 'unknown', error: unexpected(response, host, 'a key') }
+      if (!isId(id) || !isToken(apiKey))
+        return { kind: 'unknown', error: unexpected(response, host, 'the request for a key') }
       return { kind: 'minted', id, apiKey }
     }
+    case 400:
+      return refused(
+        `The Blaxel API can't create a key for the service account ${serviceAccount} (${said}).`,
+        'Check the inputs service-account and token-lifetime.',
+      )
     case 401:
-      return refused(`The Blaxel API does not accept api-key (${said}).`, 'Check that the secret holds a live API key.')
+      return refused(`The Blaxel API rejected api-key (${said}).`, 'Check that the secret holds a valid API key.')
     case 403:
       return refused(
-        `The api-key may not make keys for the service account ${serviceAccount} (${said}).`,
-        'Give its owner the permission apiKey:write, or use client-id and client-secret of the service account instead.',
+        `The api-key is not allowed to create keys for the service account ${serviceAccount} (${said}).`,
+        'Give the owner of the key the permission apiKey:write, or use client-id and client-secret of the service account instead.',
       )
     case 404:
       return refused(
-        `There is no service account ${serviceAccount} for this api-key (${said}).`,
+        `The Blaxel API found no service account ${serviceAccount} for this api-key (${said}).`,
         "Set the input service-account to the service account's client ID.",
       )
     default:
@@ -215,56 +251,53 @@ function mintAnswer(response: HttpResponse, serviceAccount: string, host: string
 }
 
 function unreachable(error: NetworkError): SetupError {
-  const remedy =
-    error.fault === 'certificate' || error.fault === 'proxy'
-      ? 'No credential was sent.'
-      : "Check the runner's network, its proxy and the input api-url, and run the job again."
-  return new SetupError(error.message, remedy, { cause: error })
+  return new SetupError(error.message, remedyFor(error), { cause: error })
+}
+
+function remedyFor({ fault }: NetworkError): string {
+  if (fault === 'certificate' || fault === 'proxy') return 'No credential was sent.'
+  if (fault === 'intercepted')
+    return 'Your credential was not rejected. Let the runner reach that host, check api-url, and run the job again.'
+  return "Check the runner's network and proxy, and api-url if you set it. Then run the job again."
 }
 
 function failed(response: HttpResponse, host: string): SetupError {
   const { status } = response
   if (status >= 500 || status === 408 || status === 425 || status === 429) {
-    const why = status === 429 ? 'turns requests away' : 'has an outage'
+    const why = status === 429 ? 'is rate limiting requests' : 'has an outage'
     return new SetupError(
       `The Blaxel API at ${host} ${why} (${status}: ${saidBy(response)}).`,
-      'The credential was not judged: run the job again later.',
+      'Your credential was not rejected. Retry later.',
     )
   }
-  if (status >= 300 && status < 400) {
+  if (isRedirect(response)) {
+    const { location = '' } = response.headers
+    const target = URL.canParse(location) ? ` to ${excerpt(hostOf(location))}` : ''
     return new SetupError(
-      `${host} redirects API requests (${status}), which are not followed since they carry the credential.`,
-      'Check the input api-url, and that no proxy answers in the place of the API.',
+      `${host} redirects API requests (${status}${target}), which are not followed because they carry the credential.`,
+      CHECK_RESPONDER,
     )
   }
-  return unexpected(response, host, 'this request')
+  return unexpected(response, host, 'a request')
 }
 
-function unexpected(response: HttpResponse, host: string, wanted: string): SetupError {
+function unexpected(response: HttpResponse, host: string, request: string): SetupError {
   const said = response.status >= 200 && response.status < 300 ? '' : `: ${saidBy(response)}`
   return new SetupError(
-    `${host} gave an unexpected answer to ${wanted} (${response.status}${said}).`,
-    'Check the input api-url, and that no proxy answers in the place of the API.',
+    `${host} sent an unexpected response to ${request} (${response.status}${said}).`,
+    CHECK_RESPONDER,
   )
 }
 
-/** What an answer says of an error: `error` is a text or an object, by which part of the API it comes from. */
+/** What a response says of an error. */
 function saidBy(response: HttpResponse): string {
-  const body = parsed(response)
-  const error = field(body, 'error')
-  const texts = [field(body, 'error_description'), error, field(error, 'message'), field(body, 'message')]
-  const text = texts.find((candidate) => typeof candidate === 'string' && candidate !== '')
-  return excerpt(typeof text === 'string' ? text : response.text) || 'no message'
+  return reasonIn(response) ?? 'no message'
 }
 
 function parsed(response: HttpResponse): unknown {
-  try {
-    return JSON.parse(response.text)
-  } catch {
-    return undefined
-  }
+  return parseJson(response.text)
 }
 
-function field(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined
+function isRedirect({ status }: HttpResponse): boolean {
+  return status >= 300 && status < 400
 }

@@ -8,7 +8,9 @@ export interface Endpoint {
   readonly url: string
   /** BL_ENV as it was given, where it decided. */
   readonly environment: 'prod' | 'dev' | 'local' | undefined
-  /** A host that is neither Blaxel's nor this machine: it was named by the input, and the log says so. */
+  /** What named it, for the log. */
+  readonly source: 'the input api-url' | 'BL_API_URL' | 'BL_ENV' | 'default'
+  /** Neither a Blaxel host nor this machine: only the input may name one, and the log says so. */
   readonly isForeign: boolean
 }
 
@@ -32,30 +34,30 @@ const REMEDY = `Use the API's base URL with its path, such as ${DEFAULT_API_URL}
 export function resolveEndpoint(given: { apiUrl: string; BL_API_URL: string; BL_ENV: string }): Endpoint {
   if (given.apiUrl !== '') {
     const { url, base } = parseBaseUrl(given.apiUrl, 'The input api-url', REMEDY)
-    return { url: base, environment: undefined, isForeign: !isBlaxel(url) }
+    return { url: base, environment: undefined, source: 'the input api-url', isForeign: !isBlaxel(url) }
   }
   if (given.BL_API_URL !== '') {
     const { url, base } = parseBaseUrl(given.BL_API_URL, 'BL_API_URL in the environment', REMEDY)
     if (!isBlaxel(url)) {
       throw new SetupError(
-        `BL_API_URL in the environment names ${excerpt(url.host)}, which is neither Blaxel's nor this machine.`,
-        'If the credential shall be sent there, say so in the input api-url; else unset BL_API_URL.',
+        `BL_API_URL in the environment names ${excerpt(url.host)}, which is not a Blaxel host.`,
+        'To send credentials there, set the input api-url. Otherwise unset BL_API_URL.',
       )
     }
-    return { url: base, environment: undefined, isForeign: false }
+    return { url: base, environment: undefined, source: 'BL_API_URL', isForeign: false }
   }
   return fromEnvironmentName(given.BL_ENV)
 }
 
-function fromEnvironmentName(name: string): Endpoint {
-  const environment = name === '' ? 'prod' : name
+function fromEnvironmentName(environment: string): Endpoint {
+  if (environment === '') return { url: DEFAULT_API_URL, environment: undefined, source: 'default', isForeign: false }
   if (environment !== 'prod' && environment !== 'dev' && environment !== 'local') {
     throw new SetupError(
-      `BL_ENV in the environment is '${excerpt(name)}'.`,
+      `BL_ENV in the environment is '${excerpt(environment)}'.`,
       'Set it to prod, dev or local, or unset it.',
     )
   }
-  return { url: URL_OF[environment], environment: name === '' ? undefined : environment, isForeign: false }
+  return { url: URL_OF[environment], environment, source: 'BL_ENV', isForeign: false }
 }
 
 function isBlaxel(url: URL): boolean {

@@ -1,4 +1,4 @@
-import { SetupError, messageOf } from '../util/errors.ts'
+import { failureOf, SetupError } from '../util/errors.ts'
 import type { BlaxelApi, WorkspaceAnswer } from './api.ts'
 import type { Credential } from './credential.ts'
 import { DEFAULT_API_URL } from './endpoint.ts'
@@ -89,8 +89,8 @@ async function mint(credential: ServiceAccount, api: BlaxelApi, edges: SessionEd
     case 'unknown': {
       const outcome = await deleteByName(credential, name, api)
       throw new SetupError(
-        `No short-lived key could be made for the service account ${serviceAccount}: ${answer.error.message} ${outcome}`,
-        'Run the job again.',
+        `No short-lived key could be created for the service account ${serviceAccount}: ${failureOf(answer.error)}`,
+        `${outcome} Run the job again.`,
         { cause: answer.error },
       )
     }
@@ -101,9 +101,9 @@ async function deleteByName({ apiKey, serviceAccount }: ServiceAccount, name: st
   try {
     const ids = await api.keysNamed(serviceAccount, name, apiKey)
     for (const id of ids) await api.deleteKey(serviceAccount, id, apiKey)
-    return ids.length > 0 ? 'The key that was made all the same is deleted.' : 'No key of its name was found.'
+    return ids.length > 0 ? 'The key that was created anyway was deleted.' : 'No key was left behind.'
   } catch (error) {
-    return `Whether a key named ${name} was left behind is not known (${messageOf(error)}).`
+    return `A key named ${name} may be left behind, and the post step will try to delete it: ${failureOf(error)}`
   }
 }
 
@@ -124,21 +124,21 @@ function refused(
     case 'not-found':
       return new SetupError(
         `There is no workspace '${workspace}' (404: ${answer.said}).`,
-        "Check the input workspace: it takes the workspace's name as in the address of the Blaxel console, not its display name." +
+        'Check the input workspace: it takes the name in the address of the Blaxel console, not the display name.' +
           (apiUrl === DEFAULT_API_URL
             ? ''
-            : ` Check also that ${apiUrl} is the API's address with its path, such as /v0.`),
+            : ` Also check that ${apiUrl} is the base URL of the API with its path, such as /v0.`),
       )
   }
 }
 
 function badCredential(credential: Credential, said: string): SetupError {
-  const what = `The Blaxel API does not accept ${credential.source} (401: ${said}).`
+  const what = `The Blaxel API rejected ${credential.source} (401: ${said}).`
   switch (credential.kind) {
     case 'earlier-session':
       return new SetupError(
         what,
-        'That session token of an earlier step is over: give the credential as an input (with:) of this step.',
+        'The session token of an earlier step has expired or was revoked: set the credential as an input (with:) of this step.',
       )
     case 'jwt': {
       const { expiresAt } = credential
@@ -152,13 +152,13 @@ function badCredential(credential: Credential, said: string): SetupError {
     case 'client':
     case 'service-account':
       return new SetupError(
-        what,
-        'The session token that it was exchanged for was turned down: run the job again, and check the input api-url.',
+        `The Blaxel API rejected the session token that it issued for ${credential.source} (401: ${said}).`,
+        'Check the input api-url, then run the job again.',
       )
     case 'api-key':
       return new SetupError(
         what,
-        'Check that the secret holds a live API key: make a new one in the Blaxel console where it was deleted.',
+        'Check that the secret holds a valid API key. If the key was deleted or has expired, create a new one in the Blaxel console.',
       )
   }
 }

@@ -2,17 +2,20 @@ import { createHash, type Hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { addAbortSignal } from 'node:stream'
 import { withDeadline } from '../util/deadline.ts'
-import { messageOf, SetupError } from '../util/errors.ts'
+import { SetupError } from '../util/errors.ts'
 import {
   asNetworkError,
   decideRetry,
   hostOf,
   isRetryable,
   NetworkError,
+  readText,
   RetryableStatus,
   type Http,
+  type HttpResponse,
 } from '../util/http.ts'
-import { retry } from '../util/retry.ts'
+import { interceptionOf, reasonIn } from '../util/reason.ts'
+import { reportRetry, retry, type Retry, type RetryLog } from '../util/retry.ts'
 import { isTrustworthyUrl } from '../util/url.ts'
 
 export type Download<T> =
@@ -27,9 +30,8 @@ export interface DownloadRequest<T> {
   readonly receive: (body: AsyncIterable<Buffer>) => Promise<T>
 }
 
-export interface DownloadDeps {
+export interface DownloadDeps extends RetryLog {
   readonly http: Http
-  readonly debug: (line: string) => void
 }
 
 /** Jitter for a server that is rate limiting: a release is downloaded by many jobs at once. */
@@ -40,6 +42,7 @@ const DEADLINE_MS = 600_000
 const MAX_ATTEMPTS = 8
 const MAX_SILENCE_MS = 15_000
 const MAX_REDIRECTS = 5
+const MAX_REASON_BYTES = 1_000_000
 const CHECK_THE_WAY = 'Check what answers on the way: a proxy, or the mirror.'
 
 /**
@@ -49,13 +52,13 @@ const CHECK_THE_WAY = 'Check what answers on the way: a proxy, or the mirror.'
  */
 export async function download<T>(
   request: DownloadRequest<T>,
-  { http, debug }: DownloadDeps,
+  { http, info, debug }: DownloadDeps,
   parent: AbortSignal,
 ): Promise<Download<T>> {
   const { url } = request
   const expired = () => new SetupError(`The download of ${url} took more than 10 minutes.`, 'Run the job again.')
-  const onRetry = (error: unknown, pauseMs: number) => {
-    debug(`${messageOf(error)} Retrying ${url} in ${Math.round(pauseMs)} ms`)
+  const onRetry = (failure: Retry) => {
+    reportRetry(url, failure, { info, debug })
   }
   const deadline = Date.now() + DEADLINE_MS
   const options = { decide: decideRetry, maxAttempts: MAX_ATTEMPTS, maxJitterMs: RELEASE_MAX_JITTER_MS, deadline }
@@ -77,8 +80,12 @@ async function downloadOnce<T>(request: DownloadRequest<T>, http: Http, signal: 
   try {
     if (message.statusCode === 404) return { kind: 'not-found' }
     if (message.statusCode === 200) return { kind: 'downloaded', ...(await receiveBody(message, request, signal)) }
+    const response = await readResponse(message, request.url, signal)
+    const interception = interceptionOf(response, hostOf(request.url))
+    if (interception !== undefined) throw new NetworkError('intercepted', interception)
+    const reason = reasonIn(response)
     throw new SetupError(
-      `${request.url} could not be downloaded: the server answered ${message.statusCode ?? 0}.`,
+      `${request.url} could not be downloaded: the server answered ${response.status}${reason === undefined ? '' : ` (${reason})`}.`,
       `${CHECK_THE_WAY} Then run the job again.`,
     )
   } finally {
@@ -93,8 +100,8 @@ async function openFollowingRedirects(first: string, http: Http, signal: AbortSi
     const { statusCode: status = 0, headers } = message
     const isRedirect = status >= 300 && status < 400 && headers.location !== undefined
     if (!isRedirect && !isRetryable({ status, headers })) return message
+    if (!isRedirect) throw new RetryableStatus(await readResponse(message, url, signal), hostOf(url))
     message.destroy()
-    if (!isRedirect) throw new RetryableStatus({ status, headers, text: '' }, hostOf(url))
     url = redirectTarget(first, url, headers.location ?? '')
   }
   throw new SetupError(`${first} redirects more than ${MAX_REDIRECTS} times.`, CHECK_THE_WAY)
@@ -104,6 +111,25 @@ function redirectTarget(first: string, from: string, location: string): string {
   const target = URL.canParse(location, from) ? new URL(location, from) : undefined
   if (target && isTrustworthyUrl(target)) return target.href
   throw new SetupError(`${first} redirects to an address that is not https.`, CHECK_THE_WAY)
+}
+
+/** A response that is no file. Its text is empty where that can't be read soon. */
+async function readResponse(message: IncomingMessage, url: string, parent: AbortSignal): Promise<HttpResponse> {
+  const { statusCode: status = 0, headers } = message
+  try {
+    const text = await withDeadline(
+      parent,
+      MAX_SILENCE_MS,
+      () => silent(url),
+      (signal) => readText(message, hostOf(url), MAX_REASON_BYTES, signal),
+    )
+    return { status, headers, text }
+  } catch {
+    parent.throwIfAborted()
+    return { status, headers, text: '' }
+  } finally {
+    message.destroy()
+  }
 }
 
 function openWithin(url: string, http: Http, parent: AbortSignal): Promise<IncomingMessage> {
@@ -143,6 +169,7 @@ async function* readBody(
   try {
     for await (const chunk of message as AsyncIterable<Buffer>) {
       silence.refresh()
+      if (bytes === 0) assertNoWebPage(message, chunk, url)
       bytes += chunk.length
       if (bytes > maxBytes) message.destroy(tooLarge(url, maxBytes))
       hash.update(chunk)
@@ -151,6 +178,15 @@ async function* readBody(
   } finally {
     clearTimeout(silence)
   }
+}
+
+function assertNoWebPage(message: IncomingMessage, start: Buffer, url: string): void {
+  // By its bytes alone: mirrors give archives all kinds of content types.
+  const text = start.toString()
+  if (!text.trimStart().startsWith('<')) return
+  const { statusCode: status = 0, headers } = message
+  const interception = interceptionOf({ status, headers, text }, hostOf(url))
+  if (interception !== undefined) message.destroy(new NetworkError('intercepted', interception))
 }
 
 function silent(url: string): NetworkError {

@@ -43,6 +43,7 @@ export interface InstallDeps extends CliDeps {
   readonly toolCache: string
   /** A directory in the tool cache, created here and removed by the caller. */
   readonly staging: string
+  readonly info: (line: string) => void
   readonly debug: (line: string) => void
   readonly warn: (line: string) => void
 }

@@ -1,6 +1,14 @@
 import { SetupError } from '../util/errors.ts'
-import { decideRetry, NetworkError, RetryableStatus, type Http, type HttpResponse } from '../util/http.ts'
-import { excerpt } from '../util/redact.ts'
+import {
+  decideRetry,
+  hostOf,
+  isRetryable,
+  NetworkError,
+  RetryableStatus,
+  type Http,
+  type HttpResponse,
+} from '../util/http.ts'
+import { field, interceptionOf, parseJson, reasonIn } from '../util/reason.ts'
 import type { RetryDecision } from '../util/retry.ts'
 import { RELEASE_MAX_JITTER_MS } from './download.ts'
 import { exactVersion } from './version.ts'
@@ -64,7 +72,12 @@ async function requestPage(
   }
   const options = { timeoutMs: 30_000, maxJitterMs: RELEASE_MAX_JITTER_MS, deadline, decide, maxBytes: MAX_PAGE_BYTES }
   try {
-    return await http.send({ method: 'GET', url: `${API}?per_page=${PER_PAGE}&page=${page}`, headers }, options, signal)
+    const url = `${API}?per_page=${PER_PAGE}&page=${page}`
+    const response = await http.send({ method: 'GET', url, headers }, options, signal)
+    const interception = interceptionOf(response, hostOf(url))
+    // In an outage GitHub answers with a page of its own.
+    if (interception === undefined || isRetryable(response)) return response
+    throw new NetworkError('intercepted', interception)
   } catch (error) {
     if (!(error instanceof NetworkError)) throw error
     throw new SetupError(
@@ -93,8 +106,7 @@ function parsePage(response: HttpResponse): unknown[] {
 
 function rejected(response: HttpResponse): SetupError {
   const { status } = response
-  const message = field(parseJson(response.text), 'message')
-  const reason = typeof message === 'string' ? `${status}: ${excerpt(message)}` : String(status)
+  const reason = statusAndReason(response)
   if (status === 401) {
     return new SetupError(
       `api.github.com does not accept the input github-token (${reason}).`,
@@ -113,11 +125,16 @@ function rejected(response: HttpResponse): SetupError {
   )
 }
 
-function quotaExceeded({ status, headers }: HttpResponse): SetupError {
-  const reset = Number(headers['x-ratelimit-reset'])
+function statusAndReason(response: HttpResponse): string {
+  const reason = response.status === 200 ? undefined : reasonIn(response)
+  return reason === undefined ? String(response.status) : `${response.status}: ${reason}`
+}
+
+function quotaExceeded(response: HttpResponse): SetupError {
+  const reset = Number(response.headers['x-ratelimit-reset'])
   const when = Number.isFinite(reset) && reset > 0 ? ` It resets at ${new Date(reset * 1000).toISOString()}.` : ''
   return new SetupError(
-    `The rate limit of api.github.com for this address or token is exceeded (${status}).${when}`,
+    `The rate limit of api.github.com for this address or token is exceeded (${statusAndReason(response)}).${when}`,
     "Set the input version to an exact version, which asks no API, or set github-token: '${{ github.token }}'.",
   )
 }
@@ -133,16 +150,4 @@ function parseRelease(release: unknown): ListedRelease | undefined {
     isPrerelease: field(release, 'prerelease') === true,
     files: names.filter((name) => typeof name === 'string'),
   }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
-function field(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined
 }

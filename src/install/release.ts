@@ -1,5 +1,6 @@
 import { SetupError } from '../util/errors.ts'
-import { NetworkError, type Http, type HttpResponse } from '../util/http.ts'
+import { hostOf, isRetryable, NetworkError, type Http, type HttpResponse } from '../util/http.ts'
+import { interceptionOf, reasonIn } from '../util/reason.ts'
 import { excerpt } from '../util/redact.ts'
 import { RELEASE_MAX_JITTER_MS, unreachable } from './download.ts'
 import { listReleases, type ListedRelease } from './release-list.ts'
@@ -65,11 +66,11 @@ export async function resolveVersion(spec: VersionSpec, deps: ReleaseDeps, signa
 
 async function latestRelease(deps: ReleaseDeps, signal: AbortSignal): Promise<Release> {
   const { latest } = releaseUrls(deps.source)
-  const { status, headers } = await request(latest, deps, signal)
-  const version = versionInLocation(headers.location)
+  const response = await request(latest, deps, signal)
+  const version = versionInLocation(response.headers.location)
   if (version === undefined) {
     throw new SetupError(
-      `${latest} does not redirect to a release (it answered ${status}).`,
+      `${latest} does not redirect to a release (it answered ${answerOf(response)}).`,
       deps.source.kind === 'mirror'
         ? `Make the mirror redirect it to .../releases/tag/vX.Y.Z, or ${EXACT}`
         : `Run the job again, or ${EXACT}`,
@@ -132,6 +133,14 @@ function versionsOf(releases: readonly ListedRelease[]): string[] {
   return releases.map(({ version }) => version)
 }
 
+/** Where a response leads, or why it leads nowhere. */
+function answerOf(response: HttpResponse): string {
+  const { status, headers } = response
+  if (URL.canParse(headers.location ?? '')) return `${status} to ${excerpt(hostOf(headers.location ?? ''))}`
+  const reason = reasonIn(response)
+  return reason === undefined ? String(status) : `${status}: ${reason}`
+}
+
 async function request(url: string, { http }: ReleaseDeps, signal: AbortSignal): Promise<HttpResponse> {
   const options = {
     timeoutMs: REQUEST_TIMEOUT_MS,
@@ -139,8 +148,17 @@ async function request(url: string, { http }: ReleaseDeps, signal: AbortSignal):
     deadline: Date.now() + DEADLINE_MS,
   }
   try {
-    return await http.send({ method: 'GET', url }, options, signal)
+    const response = await http.send({ method: 'GET', url }, options, signal)
+    const interception = interceptionOf(response, hostOf(url))
+    if (interception === undefined || isOwnPage(response)) return response
+    throw new NetworkError('intercepted', interception)
   } catch (error) {
     throw error instanceof NetworkError ? unreachable(error) : error
   }
+}
+
+/** GitHub and mirrors have web pages of their own for a redirect, for what is not there, and for an outage. */
+function isOwnPage(response: HttpResponse): boolean {
+  const { status } = response
+  return (status >= 300 && status < 400) || status === 404 || isRetryable(response)
 }

@@ -1,17 +1,19 @@
 type Environment = Record<string, string | undefined>
 
+/** What a request gets of these is decided by what was read from them before, and by nothing else. */
+const PROXIES = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY']
 const CREDENTIALS = ['BL_API_KEY', 'BL_TOKEN', 'BL_CLIENT_CREDENTIALS', 'GITHUB_TOKEN', 'GH_TOKEN']
 
 /**
  * Takes everything out of an environment that a child process or the runtime must not see: inputs, the runner's tokens,
- * credentials, and settings that weaken TLS or print requests.
+ * credentials, proxies, and settings that weaken TLS or print requests.
  * @returns warnings about what was set and should not be
  */
 export function cleanEnvironment(env: Environment): string[] {
   const warnings: string[] = []
   if (env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
     warnings.push(
-      'NODE_TLS_REJECT_UNAUTHORIZED=0 was ignored: certificates are always checked. Name your CA in NODE_EXTRA_CA_CERTS instead.',
+      'NODE_TLS_REJECT_UNAUTHORIZED=0 was ignored: certificates are always checked. Set NODE_EXTRA_CA_CERTS to the PEM file of your CA instead.',
     )
   }
   if ((env.NODE_DEBUG ?? '') !== '')
@@ -28,6 +30,7 @@ function isUnwanted(name: string): boolean {
     upper.startsWith('INPUT_') ||
     upper.startsWith('ACTIONS_') ||
     CREDENTIALS.includes(upper) ||
+    PROXIES.includes(upper) ||
     upper === 'NODE_DEBUG' ||
     upper === 'NODE_TLS_REJECT_UNAUTHORIZED'
   )

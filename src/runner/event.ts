@@ -25,15 +25,18 @@ function repositoryName(event: unknown, side: 'head' | 'base'): string | undefin
   return typeof value === 'string' ? value : undefined
 }
 
-/** What to do where the credential is missing, by where the run comes from. */
-export function missingCredentialRemedy(origin: RunOrigin): string {
-  const skip = "Set 'on-missing-credentials: skip' to install the CLI only in such runs."
+/**
+ * What to do where GitHub gave a run no secrets; undefined where it gives them.
+ * @param canSkip whether 'on-missing-credentials: skip' would help
+ */
+export function withheldSecretsRemedy(origin: RunOrigin, canSkip: boolean): string | undefined {
+  const skip = canSkip ? " To install only the CLI in such runs, set 'on-missing-credentials: skip'." : ''
   switch (origin) {
     case 'fork':
-      return `This run is for a pull request from a fork, and GitHub gives such runs no secrets. ${skip}`
+      return `This run is for a pull request from a fork, and GitHub gives such runs no secrets.${skip}`
     case 'dependabot':
-      return `Dependabot's runs see only Dependabot secrets: add the secret there too (Settings, Secrets and variables, Dependabot). ${skip}`
+      return `Runs started by Dependabot get only Dependabot secrets: add the missing one there too (Settings, Secrets and variables, Dependabot).${skip}`
     case 'own':
-      return 'Give client-id and client-secret, or api-key. Where they are set, the secret they name is empty: check its name, and whether the job names the environment that holds it.'
+      return undefined
   }
 }

@@ -1,12 +1,14 @@
 import { accessSync, constants } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { SetupError } from '../util/errors.ts'
+import { proxyVariables, readProxySettings } from './proxy.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
 /** What the runner says of the machine and the job. */
 export interface Machine {
-  readonly home: string
+  /** @throws SetupError where the runner has none, which only a login needs */
+  readonly home: () => string
   readonly temp: string
   readonly toolCache: string
   readonly checkout: string | undefined
@@ -16,10 +18,8 @@ export interface Machine {
 }
 
 const COMMAND_FILES = ['GITHUB_ENV', 'GITHUB_OUTPUT', 'GITHUB_STATE', 'GITHUB_PATH']
-const PROXIES = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY']
 const FOR_CHILDREN = [
   ...['PATH', 'SystemRoot', 'SystemDrive', 'TEMP', 'TMP', 'TMPDIR', 'RUNNER_TRACKING_ID'],
-  ...[...PROXIES, 'no_proxy', 'NO_PROXY'],
   ...['SSL_CERT_FILE', 'SSL_CERT_DIR', 'NODE_EXTRA_CA_CERTS'],
 ]
 
@@ -35,9 +35,8 @@ const UNATTENDED = { CI: 'true', GITHUB_ACTIONS: 'true', BL_INSTALL_SKILLS: 'fal
  */
 export function readMachine(env: Environment, os: string): Machine {
   for (const name of COMMAND_FILES) requireWritable(name, env[name])
-  for (const name of PROXIES) requireProxyUrl(name, env[name] ?? '')
   return {
-    home: requirePath(os === 'win32' ? 'USERPROFILE' : 'HOME', env),
+    home: () => requirePath(os === 'win32' ? 'USERPROFILE' : 'HOME', env, ", or set 'login: false'"),
     temp: requirePath('RUNNER_TEMP', env),
     toolCache: requirePath('RUNNER_TOOL_CACHE', env),
     checkout: env.GITHUB_WORKSPACE === '' ? undefined : env.GITHUB_WORKSPACE,
@@ -46,9 +45,9 @@ export function readMachine(env: Environment, os: string): Machine {
   }
 }
 
-/** Where the CLI keeps its logins; no variable moves it. */
+/** Where the CLI keeps its logins; no variable moves it. @throws SetupError where the runner has no home */
 export function blaxelDirectory({ home }: Machine): string {
-  return join(home, '.blaxel')
+  return join(home(), '.blaxel')
 }
 
 /** Without one of these files @actions/core would print what belongs into it, the token among it. */
@@ -56,26 +55,23 @@ function requireWritable(name: string, path: string | undefined): void {
   const missing = (why: string) =>
     new SetupError(
       `${name} ${why}.`,
-      'setup-bl runs as a step of GitHub Actions, whose runner (2.327.1 or newer) makes this file.',
+      'Run setup-bl as a step of GitHub Actions, on runner 2.327.1 or newer, which creates this file.',
     )
   if (path === undefined || path === '') throw missing('is not set')
   try {
     accessSync(path, constants.W_OK)
   } catch {
-    throw missing('names a file that is not there or not writable')
+    throw missing('names a file that does not exist or is not writable')
   }
 }
 
-function requirePath(name: string, env: Environment): string {
+function requirePath(name: string, env: Environment, alternative = ''): string {
   const path = env[name] ?? ''
   if (isAbsolute(path)) return path
-  throw new SetupError(
-    `${name} is ${path === '' ? 'not set' : 'not an absolute path'}.`,
-    "Set it in the runner's environment.",
-  )
+  const why = path === '' ? 'is not set' : 'is not an absolute path'
+  throw new SetupError(`${name} ${why}.`, `Set it in the runner's environment${alternative}.`)
 }
 
-/** The variables that a child process may see. @param os Node's name of the operating system */
 function childEnvironment(env: Environment, os: string): Record<string, string> {
   // Windows knows no case in these names, and calls PATH Path.
   const folded = (name: string) => (os === 'win32' ? name.toUpperCase() : name)
@@ -83,38 +79,5 @@ function childEnvironment(env: Environment, os: string): Record<string, string> 
   const kept = Object.entries(env).flatMap(([name, value]) =>
     wanted.has(folded(name)) && value !== undefined && value !== '' ? [[name, value] as const] : [],
   )
-  return { ...Object.fromEntries(kept), ...UNATTENDED }
-}
-
-/** @actions/http-client ignores a proxy that it can't parse and goes past it: such a one is refused instead. */
-function requireProxyUrl(name: string, value: string): void {
-  if (value === '' || proxyUrl(value)) return
-  throw new SetupError(
-    `${name} is not the URL of an http proxy.`,
-    "Set it to a URL such as 'http://proxy.example:3128', or unset it.",
-  )
-}
-
-/** The passwords in the URLs of the proxies, as they stand there and decoded. */
-export function proxyPasswords(env: Environment): string[] {
-  return PROXIES.flatMap((name) => {
-    const password = proxyUrl(env[name] ?? '')?.password ?? ''
-    return password === '' ? [] : [password, decoded(password)]
-  })
-}
-
-/** As @actions/http-client reads it: a URL, or a host and port without a scheme. */
-function proxyUrl(value: string): URL | undefined {
-  const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`
-  if (!URL.canParse(text)) return undefined
-  const url = new URL(text)
-  return url.protocol === 'http:' || url.protocol === 'https:' ? url : undefined
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
+  return { ...Object.fromEntries(kept), ...proxyVariables(readProxySettings(env, os)), ...UNATTENDED }
 }

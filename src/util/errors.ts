@@ -4,10 +4,18 @@
  */
 export class SetupError extends Error {
   override readonly name = 'SetupError'
+  /** What failed, without the remedy. */
+  readonly what: string
 
   constructor(what: string, remedy: string, options?: ErrorOptions) {
     super(`${what} ${remedy}`, options)
+    this.what = what
   }
+}
+
+/** What failed, as a sentence for a message that has a remedy of its own. */
+export function failureOf(error: unknown): string {
+  return error instanceof SetupError ? error.what : messageOf(error)
 }
 
 const REMEDIES: Readonly<Record<string, string>> = {
@@ -18,6 +26,8 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EACCES: "Give the runner's user write access to it.",
   EPERM: "Give the runner's user write access to it.",
   ENOENT: 'It does not exist: check RUNNER_TEMP, RUNNER_TOOL_CACHE and HOME.',
+  EEXIST: 'It is not a directory: check RUNNER_TEMP, RUNNER_TOOL_CACHE and HOME.',
+  ENOTDIR: 'A part of it is not a directory: check RUNNER_TEMP, RUNNER_TOOL_CACHE and HOME.',
 }
 
 /** An error of the operating system as a sentence with a remedy; any other error as it is. */

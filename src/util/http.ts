@@ -1,10 +1,13 @@
-import type { IncomingMessage } from 'node:http'
+import type { Agent, IncomingMessage } from 'node:http'
 import { addAbortSignal } from 'node:stream'
 import { HttpClient } from '@actions/http-client'
+import type { RequestHandler } from '@actions/http-client/lib/interfaces'
 import { unlessAborted, withDeadline } from './deadline.ts'
 import { codeOf, messageOf } from './errors.ts'
+import { bareHost, createAgents, ProxyError, type Proxy } from './proxy-agent.ts'
+import { reasonIn } from './reason.ts'
 import { excerpt } from './redact.ts'
-import { retry, retryAfterMs, type RetryDecision } from './retry.ts'
+import { reportRetry, retry, retryAfterMs, type Retry, type RetryDecision, type RetryLog } from './retry.ts'
 
 export interface HttpRequest {
   readonly method: 'GET' | 'POST' | 'DELETE'
@@ -32,7 +35,7 @@ export interface RequestOptions {
   readonly maxBytes?: number
 }
 
-/** Sends requests, through the proxy that the environment names. Follows no redirect. */
+/** Sends requests, each by the route that it was given. Follows no redirect. */
 export interface Http {
   /** One attempt; resolves when the headers are there, with the body still to be read. @throws NetworkError */
   open(request: HttpRequest, signal: AbortSignal): Promise<IncomingMessage>
@@ -44,7 +47,8 @@ export interface Http {
   send(request: HttpRequest, options: RequestOptions, signal: AbortSignal): Promise<HttpResponse>
 }
 
-type Fault = 'unreachable' | 'certificate' | 'proxy' | 'broken' | 'timeout' | 'too-large'
+/** `intercepted`: something on the way answered, and not the host. */
+type Fault = 'unreachable' | 'certificate' | 'proxy' | 'intercepted' | 'broken' | 'timeout' | 'too-large'
 
 /** No usable response. `nothingSent` is true only if the server certainly saw no byte of the request. */
 export class NetworkError extends Error {
@@ -65,7 +69,8 @@ export class RetryableStatus extends Error {
   readonly response: HttpResponse
 
   constructor(response: HttpResponse, host: string) {
-    super(`${host} answered ${response.status}.`)
+    const reason = reasonIn(response)
+    super(`${host} answered ${response.status}${reason === undefined ? '' : ` (${reason})`}.`)
     this.response = response
   }
 }
@@ -73,14 +78,34 @@ export class RetryableStatus extends Error {
 const MAX_TEXT_BYTES = 1_000_000
 const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL'])
 
-/**
- * Creates the one HTTP client of this process.
- * @param debug receives a line for each retry
- */
-export function createHttp(userAgent: string, debug: (line: string) => void): Http {
-  const client = new HttpClient(userAgent, [], { allowRedirects: false, allowRetries: false, keepAlive: true })
+/** How a request gets to its host. */
+export type Route =
+  | { readonly kind: 'direct' }
+  | { readonly kind: 'proxy'; readonly proxy: Proxy }
+  /** It would need a proxy that can't be used. */
+  | { readonly kind: 'refused'; readonly error: NetworkError }
+
+export interface HttpOptions {
+  readonly userAgent: string
+  readonly routeTo: (url: URL) => Route
+  readonly log: RetryLog
+}
+
+/** Creates the one HTTP client of this process. */
+export function createHttp({ userAgent, routeTo, log }: HttpOptions): Http {
+  const agentFor = createAgents()
+
+  // A client for each request, with the agent of its route: by its own reading of the environment, HttpClient goes past
+  // a proxy that it can't parse.
+  const clientFor = (url: URL) => {
+    const route = routeTo(url)
+    if (route.kind === 'refused') throw route.error
+    const agent = agentFor(url, route.kind === 'proxy' ? route.proxy : undefined)
+    return new HttpClient(userAgent, [withAgent(agent)], { allowRedirects: false, allowRetries: false })
+  }
 
   const open: Http['open'] = async (request, signal) => {
+    const client = clientFor(new URL(request.url))
     const pending = client.request(request.method, request.url, request.body ?? null, { ...request.headers })
     // The client takes no signal: a response that arrives after the abort is thrown away.
     pending.then(
@@ -110,8 +135,8 @@ export function createHttp(userAgent: string, debug: (line: string) => void): Ht
 
   const send: Http['send'] = async (request, options, signal) => {
     const { deadline, maxJitterMs, decide = decideRetry } = options
-    const onRetry = (error: unknown, pauseMs: number) => {
-      debug(`${messageOf(error)} Retrying ${request.method} ${request.url} in ${Math.round(pauseMs)} ms`)
+    const onRetry = (failure: Retry) => {
+      reportRetry(`${request.method} ${request.url}`, failure, log)
     }
     try {
       return await retry({ decide, maxJitterMs, deadline, signal, onRetry }, () => sendOnce(request, options, signal))
@@ -122,6 +147,16 @@ export function createHttp(userAgent: string, debug: (line: string) => void): Ht
   }
 
   return { open, send }
+}
+
+function withAgent(agent: Agent): RequestHandler {
+  return {
+    prepareRequest: (options) => {
+      Object.assign(options, { agent, host: bareHost(String(options.host)) })
+    },
+    canHandleAuthentication: () => false,
+    handleAuthentication: () => Promise.reject(new Error('not used')),
+  }
 }
 
 /** Whether the same request may be sent again: after 408, 425, 5xx, and where the server is rate limiting. */
@@ -147,6 +182,7 @@ export function decideRetry(error: unknown): RetryDecision {
   switch (error.fault) {
     case 'certificate':
     case 'proxy':
+    case 'intercepted':
     case 'too-large':
       return { kind: 'fail' }
     case 'unreachable':
@@ -161,7 +197,8 @@ export function hostOf(url: string): string {
   return new URL(url).host
 }
 
-async function readText(
+/** Reads a body as text. @throws NetworkError if it is larger than allowed, or the connection breaks */
+export async function readText(
   message: IncomingMessage,
   host: string,
   maxBytes: number,
@@ -180,47 +217,55 @@ async function readText(
     return Buffer.concat(chunks).toString('utf8')
   } catch (error) {
     signal.throwIfAborted()
-    throw error instanceof NetworkError ? error : asNetworkError(error, host)
+    throw asNetworkError(error, host)
   } finally {
     message.destroy()
   }
 }
-/** Says in words of ours what went wrong on the way to a host. */
+
+/** Says what went wrong on the way to a host. */
 export function asNetworkError(error: unknown, host: string): NetworkError {
+  if (error instanceof NetworkError) return error
+  if (error instanceof ProxyError) return asProxyFault(error, host)
   const cause = { cause: error }
   const code = codeOf(error)
-  const message = messageOf(error)
-  // tunnel reports a refused CONNECT as ECONNRESET with the proxy's status in the message.
-  const refusal = /statusCode=(\d+)/.exec(message)
-  if (refusal) {
-    const status = refusal[1] ?? ''
-    const remedy =
-      status === '407'
-        ? 'It wants authentication: put user and password into https_proxy.'
-        : 'Allow the host there, or name it in no_proxy.'
-    return new NetworkError('proxy', `The proxy refused to connect to ${host} (${status}). ${remedy}`, true, cause)
-  }
-  if (message.includes('tunneling socket could not be established')) {
-    return new NetworkError(
-      'unreachable',
-      `The proxy on the way to ${host} could not be used. Check https_proxy.`,
-      true,
-      cause,
-    )
-  }
   if (isCertificateCode(code)) {
     const remedy = "Where a proxy opens TLS, name its CA's PEM file in NODE_EXTRA_CA_CERTS and SSL_CERT_FILE."
-    return new NetworkError(
-      'certificate',
-      `The certificate of ${host} is not trusted (${code}). ${remedy}`,
-      true,
-      cause,
-    )
+    return new NetworkError('certificate', certificateFault(`The certificate of ${host}`, code, remedy), true, cause)
   }
   if (UNREACHABLE.has(code)) {
     return new NetworkError('unreachable', `No connection to ${host} (${code}).`, true, cause)
   }
-  return new NetworkError('broken', `The connection to ${host} broke (${excerpt(code || message)}).`, false, cause)
+  const why = excerpt(code || messageOf(error))
+  return new NetworkError('broken', `The connection to ${host} broke (${why}).`, false, cause)
+}
+
+function asProxyFault(error: ProxyError, host: string): NetworkError {
+  const { variable, url } = error.proxy
+  const fault = (kind: Fault, message: string) => new NetworkError(kind, message, true, { cause: error })
+  if (error.status !== undefined) {
+    const remedy =
+      error.status === 407
+        ? `It wants authentication: put user and password into ${variable}.`
+        : 'Allow the host there, or name it in no_proxy.'
+    return fault('proxy', `The proxy refused to connect to ${host} (${error.status}). ${remedy}`)
+  }
+  const code = codeOf(error.cause)
+  const proxy = `the proxy ${url.host} (${variable})`
+  if (isCertificateCode(code)) {
+    const remedy = "Name its CA's PEM file in NODE_EXTRA_CA_CERTS and SSL_CERT_FILE."
+    return fault('certificate', certificateFault(`The certificate of ${proxy}`, code, remedy))
+  }
+  if (UNREACHABLE.has(code)) return fault('unreachable', `No connection to ${proxy}: ${code}.`)
+  const why = excerpt(code || messageOf(error.cause))
+  return fault('unreachable', `No connection through ${proxy}: ${why}. Check its scheme, host and port.`)
+}
+
+function certificateFault(certificate: string, code: string, remedy: string): string {
+  if (code !== 'CERT_NOT_YET_VALID' && code !== 'CERT_HAS_EXPIRED')
+    return `${certificate} is not trusted (${code}). ${remedy}`
+  const now = new Date().toISOString()
+  return `${certificate} is not valid at this time (${code}). Check the runner's clock first: it says ${now}.`
 }
 
 function isCertificateCode(code: string): boolean {

@@ -1,4 +1,5 @@
 import { sleep } from './deadline.ts'
+import { messageOf } from './errors.ts'
 
 /** What to do after a failed attempt. */
 export type RetryDecision =
@@ -16,13 +17,29 @@ export interface RetryOptions {
   /** Jitter added to the first pause that a server asks for, in ms; it doubles with each further one. */
   readonly maxJitterMs: number
   readonly signal: AbortSignal
-  readonly onRetry: (error: unknown, pauseMs: number) => void
+  readonly onRetry: (retry: Retry) => void
+}
+
+/** A failed attempt that another one follows. */
+export interface Retry {
+  readonly error: unknown
+  readonly pauseMs: number
+  /** Number of the attempt that follows; the first of all is 1. */
+  readonly attempt: number
+}
+
+/** The ordinary log, and the one for debugging. */
+export interface RetryLog {
+  readonly info: (line: string) => void
+  readonly debug: (line: string) => void
 }
 
 const MAX_ATTEMPTS = 4
 const BASE_BACKOFF_MS = 500
 const MAX_BACKOFF_MS = 8_000
 const MAX_REQUESTED_PAUSE_MS = 60_000
+/** A person who reads the log should know why nothing happens. */
+const NOTICEABLE_PAUSE_MS = 1_000
 
 /**
  * Repeats a failing operation, with exponential backoff and full jitter. Jobs that a server has turned away at the same
@@ -54,10 +71,17 @@ export async function retry<T>(options: RetryOptions, operation: () => Promise<T
           break
       }
       if (Date.now() + pauseMs >= deadline) throw error
-      onRetry(error, pauseMs)
+      onRetry({ error, pauseMs, attempt: failures + waits + 1 })
       await sleep(pauseMs, signal)
     }
   }
+}
+
+/** Writes a line for a retry, into the ordinary log if the pause before it is longer than a second. */
+export function reportRetry(request: string, { error, pauseMs, attempt }: Retry, log: RetryLog): void {
+  const line = `${messageOf(error)} Retrying ${request} in ${(pauseMs / 1000).toFixed(1)} s (attempt ${attempt})`
+  if (pauseMs > NOTICEABLE_PAUSE_MS) log.info(line)
+  else log.debug(line)
 }
 
 /**

@@ -104,7 +104,7 @@ describe('threat 25: a clock that is wrong', () => {
     inWorld(async ({ sandbox, machine }) => {
       const token = jwt(Date.now() - HOUR)
       const step = await machine.job().uses({ with: { workspace: 'acme', 'api-key': token } })
-      expectFailure(step, ['does not accept api-key (401', 'It expired at', 'Use a fresh token'])
+      expectFailure(step, ['rejected api-key (401', 'It expired at', 'Use a fresh token'])
       expect(visible(step)).not.toContain(token)
       expect(ownRequestsTo(sandbox, HOST)).toEqual(['GET /v0/workspaces/acme'])
     }),
@@ -131,7 +131,10 @@ describe('threat 27: the answer is for another workspace:', () => {
       await config.write(PRIOR, 0o640)
       const job = machine.job()
       const step = await job.uses({ with: { workspace: 'acme', ...credentials['service-account'] } })
-      expectFailure(step, [`${HOST} answered for the workspace ${name}`, "asked for 'acme'", 'Nothing was logged in'])
+      expectFailure(step, [
+        `${HOST} returned the workspace ${name} instead of 'acme'.`,
+        'Check the inputs workspace and api-url',
+      ])
       // `bl login` may have run by then, in a home of its own.
       expect([config.read(), config.mode()]).toEqual([PRIOR, 0o640])
       await job.end()
@@ -164,7 +167,7 @@ describe('threat 47: a hostile value of the API is neither masked nor used:', ()
     sandbox.intercept({ host: HOST, method: 'POST', path, answer: { kind: 'respond', status: 200, body } })
     const job = machine.job()
     const step = await job.uses({ with: { workspace: 'acme', ...credentials[kind] } })
-    expectFailure(step, [`${HOST} gave an unexpected answer to`])
+    expectFailure(step, [`${HOST} sent an unexpected response to`])
     expect(logins(world)).toBe(0)
     expectNothingStaged(world)
     await job.end()
@@ -259,7 +262,7 @@ describe('threat 52: without a credential on a machine that is logged in by itse
       expect(step.exitCode).toBe(0)
       expect(step.outputs.authenticated).toBe('false')
       expect(said(step, 'warning')).toEqual([
-        expect.stringMatching(/^This machine is logged in to home .*which bl uses in this job/),
+        expect.stringMatching(/^This machine has its own login to home, which bl uses in this job/),
       ])
       expectHidden(step, ['bl_key_of_this_machine'])
       expect(requestsTo(sandbox, HOST)).toEqual([])
@@ -273,7 +276,7 @@ describe('threat 52: without a credential on a machine that is logged in by itse
       const trusted = machine.job()
       const { outputs } = await trusted.uses({ with: { workspace: 'beta', ...credentials.oauth } })
       const step = await machine.job({ eventName: 'pull_request', event: pullRequest }).uses({ with: skip })
-      expect(said(step, 'warning')).toEqual([expect.stringContaining('This machine is logged in to beta')])
+      expect(said(step, 'warning')).toEqual([expect.stringContaining('This machine has its own login to beta')])
       expectHidden(step, [outputs.token ?? ''])
       await trusted.end()
     }),

@@ -190,7 +190,7 @@ describe('threat 13: credentials go to the Blaxel API alone:', () => {
     world.sandbox.addHost('blaxel.corp.example', () => ({ status: 401, body: {} }))
     const job = world.machine.job({ env: { BL_API_URL: 'https://evil.example/v0' } })
     const step = await job.uses({ with: { ...good, 'api-url': 'https://blaxel.corp.example/v0' } })
-    expect(step.log).toContain('The credential goes to blaxel.corp.example')
+    expect(step.log).toContain('The credential is sent to blaxel.corp.example')
     expect(requestsTo(world.sandbox, 'blaxel.corp.example')).toHaveLength(1)
     expect(world.sandbox.connects).not.toContain('evil.example:443')
   })

@@ -73,7 +73,7 @@ describe('threat 46: a hostile file of the checkout', () => {
       const { sandbox, machine } = world
       make(join(machine.workspace, '.bl-version'), world)
       const step = await machine.job().uses({ with: { 'version-file': '.bl-version' } })
-      expectFailure(step, [`The file of the input version-file, .bl-version, ${why}.`])
+      expectFailure(step, [`The input version-file names .bl-version, which ${why}.`])
       expect(step.raw).not.toContain(PLANTED)
       expect(sandbox.requests).toEqual([])
     }),
@@ -95,7 +95,7 @@ describe('threat 46: a hostile file of the checkout', () => {
         expect(step.annotations).toEqual([
           {
             level: 'warning',
-            message: expect.stringContaining(`${name} in the checkout ${why}, so it was not looked at`) as unknown,
+            message: expect.stringContaining(`${name} in the checkout ${why}, so it was not read`) as unknown,
           },
         ])
         expect(visible(step)).not.toContain(PLANTED)
@@ -119,7 +119,7 @@ describe('threat 46: a hostile file of the checkout', () => {
       secretOutside(world)
       const path = pathIn(world)
       const step = await world.machine.job().uses({ with: { 'version-file': path } })
-      expectFailure(step, ['lies outside the checkout'])
+      expectFailure(step, ['is outside the checkout'])
       expect(step.raw).not.toContain(PLANTED)
     }),
   )

@@ -79,16 +79,21 @@ describe('threat 36: what later steps change', () => {
   })
 
   test.each([
-    ['another key', 'bl_someone_elses_key_012'],
-    ['no key', ''],
-  ])('of what with: is evaluated to, %s now: no DELETE, a warning, and the config as before', async (_, now) => {
+    ['another key', 'bl_someone_elses_key_012', 'got another api-key than the main step'],
+    ['another kind of secret', CLIENT_SECRET, 'got another api-key than the main step'],
+    ['no key, as in nested composite actions', '', 'got no valid api-key, although the main step did'],
+    ['no more than blanks', ' ', 'got no valid api-key, although the main step did'],
+    ['what can be no key', 'two words', 'got no valid api-key, although the main step did'],
+  ])('of what with: is evaluated to, %s now: no DELETE, a warning, and the config as before', async (_, now, says) => {
     await world.config.write(PRIOR)
     const job = world.machine.job({ env: { KEY: API_KEY } })
     expect((await job.uses({ with: { ...minted, 'api-key': '${{ env.KEY }}' } })).exitCode).toBe(0)
     job.env.KEY = now
     const [post] = await job.end()
     expect(post?.exitCode).toBe(0)
-    expect(messages(post)).toMatch(/^warning: The key .* was not revoked/)
+    expect(messages(post)).toMatch(/^warning: The key setup-bl-[0-9a-f]{32} was not revoked\. The post step got /)
+    expect(messages(post)).toContain(says)
+    expect(messages(post)).toMatch(/GitHub evaluates with: again after the job.* It expires by itself at \d{4}-/)
     expect(world.sandbox.requests.filter(({ method }) => method === 'DELETE')).toEqual([])
     expectRestored()
   })

@@ -1,7 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import type { StepResult } from '../../../sandbox/job.ts'
 import { expectFailure, expectHidden, expectNoPart, masksOf } from '../failure.ts'
-import { encodingsOf } from '../secrets.ts'
 import { API_KEY, CLIENT_ID, CLIENT_SECRET, credentials, inWorld, requestsTo } from '../world.ts'
 
 const HOST = 'api.blaxel.ai'
@@ -85,8 +84,12 @@ describe('threat 2: no encoded form of a secret shows:', () => {
       [[]],
     )
   const echoed = [
-    ...chunks(Object.values(encodingsOf(KEY, CLIENT_ID))).map((forms, part) => ({ kind: 'api-key', part, forms })),
-    ...chunks(Object.values(encodingsOf(SECRET, CLIENT_ID))).map((forms, part) => ({ kind: 'oauth', part, forms })),
+    ...chunks(masksOf(KEY)).map((forms, part) => ({ kind: 'api-key', part, forms })),
+    ...chunks([...masksOf(SECRET), ...masksOf(`${CLIENT_ID}:${SECRET}`)]).map((forms, part) => ({
+      kind: 'oauth',
+      part,
+      forms,
+    })),
   ]
 
   test.concurrent.each(echoed)('$kind echoed by the API in all of them, part $part', ({ kind, forms }) =>
@@ -169,7 +172,7 @@ describe('threat 4: a secret with', () => {
       const halves = ['Qfirsthalf0123', 'Qsecondhalf456']
       const { with: inputs = {}, env = {} } = give(halves.join(character)) as Record<string, Record<string, string>>
       const step = await machine.job({ env }).uses({ with: { workspace: 'acme', ...inputs } })
-      expectFailure(step, [says, 'pasted whole, alone and on one line'])
+      expectFailure(step, [says, 'whole, alone and on one line'])
       expectHidden(step, halves)
       expectNoPart(step, halves)
       expect(sandbox.connects).toEqual([])

@@ -71,7 +71,7 @@ describe("threat 51: without one of the runner's files, into which the token bel
       for (const kind of ['oauth', 'api-key'] as const) {
         const job = machine.job({ omit: [name] })
         const step = await job.uses({ with: { workspace: 'acme', ...credentials[kind] } })
-        expectFailure(step, [`${name} is not set`, 'runs as a step of GitHub Actions'])
+        expectFailure(step, [`${name} is not set`, 'as a step of GitHub Actions'])
         expectHidden(step, [API_KEY, CLIENT_SECRET])
         await job.end()
       }

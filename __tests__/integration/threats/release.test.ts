@@ -295,7 +295,7 @@ describe('threat 50: a text without end is given up', () => {
       api,
       /\/api_keys$/,
       { workspace: 'acme', ...credentials['service-account'] },
-      'No short-lived key could be made',
+      'No short-lived key could be created',
     ],
     ['the list of releases', 'api.github.com', /releases$/, { version: '9.9.x' }, 'sent a response larger than 10 MB'],
     ['a checksums file', 'github.com', /checksums\.txt$/, { version: '9.9.2' }, 'is larger than 1 MB'],
