@@ -469,7 +469,7 @@ describe('a key that was minted, though nobody was told:', () => {
       expect(world.sandbox.blaxel.keys.size).toBe(0)
       await expectRefusal(tried, [
         'No short-lived key could be created for the service account sa-deployer',
-        'The key that was created anyway was deleted. Run the job again',
+        'The key that was created anyway was deleted. Check the runner',
       ])
     }),
   )

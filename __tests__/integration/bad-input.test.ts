@@ -321,14 +321,14 @@ describe('a config that no login can be added to is refused before anything is a
   const configs = [
     ['no YAML', 'context:\n  workspace: acme\nworkspaces: [\n', 4],
     ['a tab as indent', 'workspaces:\n\t- name: acme\n', 2],
-    ['two workspaces of one name', 'workspaces:\n- name: acme\n- name: acme\n', 3],
+    ['a key twice', 'workspaces:\n- name: acme\n  name: beta\n', 3],
     ['no map', '- acme\n', 1],
   ] as const
   test.concurrent.each(configs)('%s', (_, text, line) =>
     inWorld(async ({ sandbox, machine, config }) => {
       await config.write(text, 0o640)
       const step = await machine.job().uses({ with: good })
-      expectFailure(step, [`${config.path}, line ${line}: `, 'Mend or remove that file', 'login: false'])
+      expectFailure(step, [`${config.path}, line ${line}: `, 'Fix or remove that file', 'login: false'])
       expectHidden(step, [CLIENT_SECRET])
       expect(sandbox.connects).toEqual([])
       expect(tree(machine.toolCache)).toEqual([])
@@ -391,7 +391,7 @@ test('another live job with the same workspace of another API: refused, and the 
     const second = machine.job()
     const step = await second.uses({ with: good })
     expectFailure(step, [
-      "the workspace 'acme' of https://api.blaxel.dev/v0, not of https://api.blaxel.ai/v0",
+      "workspace 'acme' at https://api.blaxel.dev/v0, not at https://api.blaxel.ai/v0",
       "set 'login: false'",
     ])
     expectHidden(step, [CLIENT_SECRET, 'bl_key_of_dev_0123456789', ...sandbox.blaxel.issued])

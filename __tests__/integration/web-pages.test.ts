@@ -116,7 +116,7 @@ describe('a web page is no release:', () => {
       }))
       const inputs = { version: '9.9.2', 'mirror-url': 'https://mirror.example' }
       const step = await machine.job().uses({ with: inputs })
-      expectFailure(step, ['There is no release 9.9.2 of the Blaxel CLI'])
+      expectFailure(step, ['Release 9.9.2 of the Blaxel CLI, or its archive'])
     }),
   )
 })

@@ -225,10 +225,11 @@ function settled(store: LoginStore, config: ConfigContent): LoginStore {
  * @param directory `~/.blaxel`; a config in it that can't be read is none that could be warned of
  */
 export async function otherLoginWarning(
-  directory: string,
+  directory: string | undefined,
   workspace: string,
   token: string,
 ): Promise<string | undefined> {
+  if (directory === undefined) return undefined
   const path = configPath(directory)
   const entry = findLogin(await textOf(path), workspace)
   if (!entry || entry.apiKey === token) return undefined
@@ -236,8 +237,8 @@ export async function otherLoginWarning(
 }
 
 /** The workspaces that `bl` has a login for; none where the config can't be read. */
-export async function machineWorkspaces(directory: string): Promise<string[]> {
-  return workspacesIn(await textOf(configPath(directory)))
+export async function machineWorkspaces(directory: string | undefined): Promise<string[]> {
+  return directory === undefined ? [] : workspacesIn(await textOf(configPath(directory)))
 }
 
 async function textOf(path: string): Promise<string> {
