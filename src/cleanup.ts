@@ -17,9 +17,9 @@ export interface CleanupDeps {
 const API_DEADLINE_MS = 60_000
 
 /**
- * The post step: takes the login back, revokes the key that was minted, and removes this use's directories. What can't
- * be undone becomes a warning: a job that has worked does not fail for it.
- * @param saved what the main step has saved; empty where it did not get that far
+ * The post step: removes the login, revokes the minted key, and removes this invocation's directories. What can't be
+ * undone becomes a warning: a job that has succeeded does not fail for it.
+ * @param saved what the main step has saved; empty if it did not get that far
  * @param apiKey the input api-key as it is now, where it is given
  */
 export async function cleanup(saved: string, apiKey: string | undefined, deps: CleanupDeps): Promise<void> {
@@ -43,9 +43,13 @@ export async function cleanup(saved: string, apiKey: string | undefined, deps: C
 /** Whether another job on this machine may use the session token. */
 type TokenUse = 'unused' | 'used' | 'unknown'
 
-async function logOut(login: LoginState, { use, scratch }: State, { runner, signal }: CleanupDeps): Promise<TokenUse> {
+async function logOut(
+  login: LoginState,
+  { invocation, scratch }: State,
+  { runner, signal }: CleanupDeps,
+): Promise<TokenUse> {
   const { directory, workspace, tokenHash, wasThere = false } = login
-  const added = { id: use, job: dirname(scratch), workspace, tokenHash, wasThere }
+  const added = { id: invocation, job: dirname(scratch), workspace, tokenHash, wasThere }
   try {
     const { isTokenInUse } = await removeLogin(directory, added, { info: runner.info, signal })
     runner.info(`Logged out of workspace ${workspace}`)

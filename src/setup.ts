@@ -84,12 +84,12 @@ interface StateStore {
   readonly clearKey: () => void
 }
 
-function createStateStore({ runner, machine, invocation: use }: SetupDeps): StateStore {
+function createStateStore({ runner, machine, invocation }: SetupDeps): StateStore {
   let state: State = {
     schema: 1,
-    use,
-    scratch: join(machine.temp, directoryNames.scratch(use)),
-    staging: stagingDirectory(machine.toolCache, directoryNames.staging(use)),
+    invocation,
+    scratch: join(machine.temp, directoryNames.scratch(invocation)),
+    staging: stagingDirectory(machine.toolCache, directoryNames.staging(invocation)),
   }
   const replace = (next: State) => {
     state = next

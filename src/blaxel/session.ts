@@ -9,7 +9,7 @@ export type TokenType = 'oauth' | 'service-account-key' | 'api-key'
 export interface Session {
   readonly token: string
   readonly type: TokenType
-  /** ms since the epoch; undefined where it does not expire, or where nobody says when */
+  /** ms since the epoch; undefined if it does not expire, or where nobody says when */
   readonly expiresAt: number | undefined
   readonly isShortLived: boolean
 }

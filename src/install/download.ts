@@ -113,7 +113,7 @@ function redirectTarget(first: string, from: string, location: string): string {
   throw new SetupError(`${first} redirects to an address that is not https.`, CHECK_THE_WAY)
 }
 
-/** A response that is no file. Its text is empty where that can't be read soon. */
+/** A response that is no file. Its text is empty if that can't be read soon. */
 async function readResponse(message: IncomingMessage, url: string, parent: AbortSignal): Promise<HttpResponse> {
   const { statusCode: status = 0, headers } = message
   try {

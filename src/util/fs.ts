@@ -106,7 +106,7 @@ export async function discard(path: string): Promise<void> {
   }
 }
 
-/** What stands at a path, without following a link; undefined where nothing does. */
+/** What stands at a path, without following a link; undefined if nothing does. */
 export function statIfThere(path: string): BigIntStats | undefined {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false })
 }

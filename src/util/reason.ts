@@ -40,7 +40,7 @@ function titleOf(page: string): string {
   return title === '' ? '' : `, '${title}'`
 }
 
-/** The value of a JSON text; undefined where it is none. */
+/** The value of a JSON text; undefined if it is none. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)

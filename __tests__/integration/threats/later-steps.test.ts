@@ -98,7 +98,7 @@ describe('threat 36: what later steps change', () => {
     expectRestored()
   })
 
-  test.each(['', '{', '[]', 'null', '{"schema":2}', '{"schema":1,"use":"x"}'])(
+  test.each(['', '{', '[]', 'null', '{"schema":2}', '{"schema":1,"invocation":"x"}'])(
     'of the state to %j: nothing is touched',
     async (text) => {
       const job = await begun()

@@ -413,7 +413,7 @@ describe('threat 37: what the database and the state say leads nowhere else', ()
     [
       'a use that is a path',
       (state: Record<string, unknown>) => {
-        state.use = '../../x'
+        state.invocation = '../../x'
       },
     ],
     [

@@ -39,7 +39,7 @@ describe('threat 9: what later steps can read holds paths, ids and hashes alone:
     const job = machine.job()
     const step = await job.uses({ with: { workspace: 'acme', ...credential } })
     expect(Object.keys(step.state)).toEqual(['setup-bl'])
-    const state = JSON.parse(step.state['setup-bl'] ?? '') as { use: string }
+    const state = JSON.parse(step.state['setup-bl'] ?? '') as { invocation: string }
     const use = expect.stringMatching(USE) as unknown
     const login = { directory: join(machine.home, '.blaxel'), workspace: 'acme', tokenHash: HASH }
     const [minted] = sandbox.blaxel.keys.values()
@@ -48,9 +48,9 @@ describe('threat 9: what later steps can read holds paths, ids and hashes alone:
       ...{ name: minted?.name, id: minted?.id, expiresAt: expect.any(Number) as unknown },
     }
     expect(state).toEqual({
-      ...{ schema: 1, use, login, ...(kind === 'service-account' ? { key } : {}) },
-      scratch: join(job.temp, `setup-bl-${state.use}`),
-      staging: join(machine.toolCache, 'bl', `.setup-bl-${state.use}`),
+      ...{ schema: 1, invocation: use, login, ...(kind === 'service-account' ? { key } : {}) },
+      scratch: join(job.temp, `setup-bl-${state.invocation}`),
+      staging: join(machine.toolCache, 'bl', `.setup-bl-${state.invocation}`),
     })
     for (const secret of [API_KEY, ...sandbox.blaxel.issued]) {
       expect(step.files.GITHUB_STATE).not.toContain(secret)
