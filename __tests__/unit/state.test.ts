@@ -123,7 +123,7 @@ describe('a state that was tampered with', () => {
     schema: [state, (schema) => ({ ...state, schema }), [...NOTHING, 0, 2, '1']],
     invocation: [
       state,
-      (use) => ({ ...state, use }),
+      (invocation) => ({ ...state, invocation }),
       [...NOTHING, '../../etc', USE.slice(1), USE.toUpperCase(), 'f'.repeat(32)],
     ],
     scratch: [
