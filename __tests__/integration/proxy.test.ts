@@ -104,7 +104,10 @@ describe('a proxy', () => {
     ])
   })
 
-  test.each(['socks5://proxy.example', 'http://', 'http://[bad'])("that is '%s' is refused", async (https_proxy) => {
+  test.each([
+    ...['socks5://proxy.example', 'http://', 'http://[bad'],
+    ...['"http://proxy.example:3128"', "'proxy.example:3128'", '${PROXY}', '<proxy>:3128'],
+  ])("that is '%s' is refused", async (https_proxy) => {
     const step = await fromMirror(await machineWith({ https_proxy }))
     expect(step.annotations).toEqual([
       { level: 'error', message: expect.stringContaining('https_proxy is not the URL of an http proxy') as unknown },

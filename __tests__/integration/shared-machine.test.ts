@@ -305,6 +305,19 @@ describe('two steps of one job for one workspace', () => {
     await end(job)
     expect(world.sandbox.blaxel.keys.size).toBe(0)
   })
+
+  test('of which the second keeps the key of the first: it is not revoked, and nothing is said of another job', async () => {
+    const job = world.machine.job()
+    await begin(minted, job)
+    await begin({ version: '9.9.2', workspace: 'acme', logout: 'false' }, job)
+    const posts = await job.end()
+    expect(posts.map(({ exitCode }) => exitCode)).toEqual([0, 0])
+    const notices = posts.map((post) => messages(post, 'notice')).join('')
+    expect(notices).toMatch(
+      /^The key setup-bl-\w+ was not revoked: another login on this machine may use it\. It expires/,
+    )
+    expect(world.config.read()).toContain('acme')
+  })
 })
 
 describe('login: false', () => {

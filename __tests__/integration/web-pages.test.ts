@@ -5,6 +5,7 @@ import { API_KEY, CLIENT_SECRET, credentials, inWorld, visible } from './world.t
 
 const BODY = 'Your access to this site is blocked'
 const API = 'api.blaxel.ai'
+const ASSETS = 'release-assets.githubusercontent.com'
 
 /** A page as a firewall, a login page or a captive portal gives it. */
 function page(status: number, title: string, type = 'text/html; charset=utf-8'): Answer {
@@ -86,6 +87,8 @@ describe('a web page is no release:', () => {
     ['archive', "403, text/html, 'Blocked'", 'github.com', ARCHIVE, { version: '9.9.2' }, page(403, 'Blocked')],
     ['checksums file', "200, text/html, 'Hi'", 'github.com', CHECKSUMS, { version: '9.9.2' }, page(200, 'Hi')],
     ['checksums file', "451, text/html, 'Hi'", 'github.com', CHECKSUMS, { version: '9.9.2' }, page(451, 'Hi')],
+    ['archive', "200, text/html, 'Hi'", ASSETS, /./, { version: '9.9.2' }, page(200, 'Hi')],
+    ['archive', "403, text/html, 'Hi'", ASSETS, /./, { version: '9.9.2' }, page(403, 'Hi')],
     ['list', "200, text/html, 'Sign in'", 'api.github.com', /./, { version: '9.9.x' }, page(200, 'Sign in')],
     ['list', "403, text/html, 'Blocked'", 'api.github.com', /./, { version: '9.9.x' }, page(403, 'Blocked')],
   ]
@@ -137,6 +140,18 @@ describe('the reason of a server is shown:', () => {
       /\.(?:tar\.gz|zip)$/,
       { version: '9.9.2' },
       { kind: 'respond', status: 451, headers: { 'content-type': 'text/plain' }, body: reason },
+    ],
+    [
+      'an archive that its storage refuses',
+      ASSETS,
+      /./,
+      { version: '9.9.2' },
+      {
+        kind: 'respond',
+        status: 403,
+        headers: { 'content-type': 'application/xml' },
+        body: `<?xml version="1.0"?><Error><Code>AuthenticationFailed</Code><Message>${reason}</Message></Error>`,
+      },
     ],
     [
       'a latest release that is refused',

@@ -9,8 +9,12 @@ interface Response {
 
 const LONGEST_TITLE = 60
 
-/** The server's own reason for a response, on one line: from JSON, else the text itself, else the kind of web page. */
+/** The server's own reason for a response, on one line: from JSON or XML, else the text itself, else the kind of web page. */
 export function reasonIn(response: Response): string | undefined {
+  if (isStorageError(response.text)) {
+    const [, message = ''] = /<Message>([^<]*)/.exec(response.text) ?? []
+    return excerpt(message) || undefined
+  }
   if (isWebPage(response.headers, response.text)) return `a web page${titleOf(response.text)}`
   const body = parseJson(response.text)
   const error = field(body, 'error')
@@ -33,6 +37,11 @@ export function interceptionOf({ status, headers, text }: Response, host: string
 function isWebPage(headers: IncomingHttpHeaders, text: string): boolean {
   if (/^[\s\uFEFF]*</.test(text)) return true
   return /html/i.test(headers['content-type'] ?? '') && text.trim() !== '' && parseJson(text) === undefined
+}
+
+/** Whether a body is an error of S3, Azure or Google's storage, where GitHub's files and many mirrors are. */
+export function isStorageError(text: string): boolean {
+  return /^[\s\uFEFF]*(?:<\?xml[^>]*>\s*)?<Error>\s*<Code>/.test(text)
 }
 
 function titleOf(page: string): string {
