@@ -220,7 +220,7 @@ function watched<T>(result: Promise<T>, look: (value: T) => void): Promise<T> {
 
 function leaksOfStep(step: StepResult, plain: PlainUse | undefined, accepted: Set<string>, scan: Scan): string[] {
   // What it asks the runner to mask has to be named.
-  const log = step.raw.replaceAll(/^::add-mask::.*\n/gm, '')
+  const log = step.raw.replaceAll(/^::add-mask::.*\r?\n/gm, '')
   const { GITHUB_OUTPUT, GITHUB_ENV, ...others } = step.files
   accepted.add(GITHUB_OUTPUT).add(GITHUB_ENV)
   const files = {
