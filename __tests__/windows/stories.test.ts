@@ -1,5 +1,5 @@
 // What is different on Windows, by real programs, paths and file locks: profiles that are not ASCII, programs and files
-// that can't be replaced while something holds them. Runs on Windows, and on Debian under Wine (npm run e2e:wine).
+// that can't be replaced while something holds them. Runs on Windows, and on Debian under Wine (npm run e2e:windows).
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'

@@ -55,7 +55,7 @@ function launcherOf(script: string, definition: string): Buffer {
   return Buffer.concat([readFileSync(builtLauncher()), words, length])
 }
 
-/** Built by Go once, and kept with what npm has installed. `npm run e2e:wine` builds it beforehand, as Wine has no Go. */
+/** Built by Go once, and kept with what npm has installed. `npm run e2e:windows` builds it beforehand, as Wine has no Go. */
 function builtLauncher(): string {
   const file = resolve(import.meta.dirname, `../../node_modules/.cache/launcher-${process.arch}.exe`)
   const options = { cwd: join(import.meta.dirname, 'launcher'), env: { ...process.env, CGO_ENABLED: '0' } }
