@@ -43,8 +43,10 @@ export function packageCli({ version, dumpFile, faults = {} }: Packaging): Buffe
   return Buffer.from(`#!${process.execPath}\nconst ${definition}\n${readFileSync(script, 'utf8')}`)
 }
 
+const MAGIC: Readonly<Record<string, string>> = { win32: 'MZ', darwin: '\xcf\xfa\xed\xfe' }
+
 /** Starts like a program for this machine and ends there, so no shell takes it for a script. */
-const BROKEN = Buffer.from((process.platform === 'win32' ? 'MZ' : '\x7fELF\x02\x01\x01').padEnd(64, '\0'), 'latin1')
+const BROKEN = Buffer.from((MAGIC[process.platform] ?? '\x7fELF\x02\x01\x01').padEnd(64, '\0'), 'latin1')
 
 /** Windows can't start a script: a program that starts Node with the script, after a definition. */
 function launcherOf(script: string, definition: string): Buffer {
