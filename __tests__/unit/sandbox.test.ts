@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { Agent, request as httpsRequest } from 'node:https'
@@ -6,6 +6,7 @@ import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals'
 import { zip } from '../../sandbox/archive.ts'
+import { packageCli } from '../../sandbox/cli/package.ts'
 import { openSandbox, type Answer, type CliFaults, type Sandbox } from '../../sandbox/sandbox.ts'
 
 const API = 'https://api.blaxel.ai/v0'
@@ -341,15 +342,15 @@ describe('the stand-in CLI', () => {
 
   /** A home of its own for each release. */
   function install(version: string, faults: CliFaults = {}) {
-    shared.github.publish({ version, faults })
     const home = join(shared.root, version)
+    const program = join(home, process.platform === 'win32' ? 'blaxel.exe' : 'blaxel')
     mkdirSync(home)
-    writeFileSync(join(home, 'archive'), shared.github.archive(version))
-    spawnSync('tar', ['xzf', 'archive'], { cwd: home })
+    const content = packageCli({ version, faults, dumpFile: join(shared.root, 'invocations.jsonl') })
+    writeFileSync(program, content, { mode: 0o755 })
     const run = (line: string, env: Record<string, string> = {}) => {
-      const child = spawn(join(home, 'blaxel'), line.split(' '), {
+      const child = spawn(program, line.split(' '), {
         cwd: home,
-        env: { HOME: home, BL_API_KEY: KEY, ...shared.env, ...env },
+        env: { HOME: home, USERPROFILE: home, BL_API_KEY: KEY, ...shared.env, ...env },
         stdio: ['ignore', 'pipe', 'pipe'],
       })
       return new Promise<{ code: number | null; out: string; err: string }>((resolve) => {

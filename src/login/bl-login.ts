@@ -17,6 +17,7 @@ export interface LoginRequest {
 export class UnusableProgramError extends SetupError {}
 
 const LOGIN_TIMEOUT_MS = 60_000
+const CRASHES = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGTRAP', 'SIGABRT']
 
 /**
  * Runs `bl login` with the session token, never with a long-lived secret, and returns the entry it has written.
@@ -67,7 +68,8 @@ function isUnusable(outcome: Outcome): boolean {
     case 'not-started':
       return true
     case 'killed':
-      return ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGTRAP'].includes(outcome.signal)
+      // macOS kills a program whose signature is wrong, as that of a damaged one is.
+      return [...CRASHES, ...(process.platform === 'darwin' ? ['SIGKILL'] : [])].includes(outcome.signal)
     case 'exited':
       return outcome.code === 126 || outcome.code === 127
     case 'timed-out':

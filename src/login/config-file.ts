@@ -103,7 +103,7 @@ function assertReplaceable(path: string, stats: BigIntStats): void {
   if (!stats.isFile()) throw refusal(path, 'is not a regular file', 'Replace it by a regular file')
   if (stats.size > MAX_BYTES) throw refusal(path, 'is larger than 4 MB', 'Reduce its size')
   // Whoever took the permission away does not want it changed; bl could not write it either.
-  if ((modeOf(stats) & 0o200) === 0) throw refusal(path, 'is read-only', 'Make it writable')
+  if ((stats.mode & 0o200n) === 0n) throw refusal(path, 'is read-only', 'Make it writable')
 }
 
 /** Windows has no such modes. */
