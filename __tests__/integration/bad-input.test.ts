@@ -165,12 +165,6 @@ describe('a release that is not whole:', () => {
   const releases: [string, string, ((sandbox: Sandbox) => ReleaseOptions) | undefined, string][] = [
     ['does not exist', '9.9.9', undefined, 'Release 9.9.9 of the Blaxel CLI, or its archive for'],
     [
-      'has no archive for this runner',
-      '9.9.3',
-      ({ github }) => ({ version: '9.9.3', assets: { [github.platformFile]: null } }),
-      'Release 9.9.3 of the Blaxel CLI, or its archive for',
-    ],
-    [
       'has a checksum for an archive that is not there',
       '9.9.3',
       ({ github }) => ({

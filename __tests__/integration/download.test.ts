@@ -65,13 +65,6 @@ describe('threat 50: an archive without end', () => {
     expect(tree(world.machine.toolCache).filter((path) => path.includes('setup-bl'))).toEqual([])
   })
 
-  test('of checksums is given up at 1 MB', async () => {
-    world.sandbox.intercept({ host: ASSETS, path: ANY, after: 1, answer: { kind: 'endless' } })
-    world.sandbox.intercept({ host: 'github.com', path: /checksums\.txt$/, answer: { kind: 'endless' } })
-    const step = await world.machine.job().uses({ with: { version: '9.9.2' } })
-    expect(errors(step)).toEqual([expect.stringContaining('larger than 1 MB')])
-  })
-
   test('of unpacked bytes is given up at 500 MB', async () => {
     const { github } = world.sandbox
     const zeros = tarGz([{ name: 'blaxel', mode: 0o755, content: Buffer.alloc(501_000_000) }])

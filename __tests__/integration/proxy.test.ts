@@ -25,16 +25,16 @@ function fromMirror(machine: Machine): Promise<StepResult> {
 }
 
 describe('no_proxy', () => {
-  test.each(['*.invalid', '*', 'a.example, MIRROR.invalid:443'])("'%s' goes past the proxy", async (no_proxy) => {
-    const step = await fromMirror(await machineWith({ no_proxy }))
+  test('that names the host goes past the proxy', async () => {
+    const step = await fromMirror(await machineWith({ no_proxy: 'a.example, *.invalid' }))
     expect(step.annotations).toEqual([
       { level: 'error', message: expect.stringContaining('No connection to mirror.invalid') as unknown },
     ])
     expect(world.sandbox.connects).toEqual([])
   })
 
-  test.each(['mirror.invalid:8443', '*.mirror.invalid', 'rror.invalid'])("'%s' does not", async (NO_PROXY) => {
-    const step = await fromMirror(await machineWith({ NO_PROXY }))
+  test('that names another does not', async () => {
+    const step = await fromMirror(await machineWith({ NO_PROXY: 'rror.invalid' }))
     expect(step.exitCode).toBe(0)
     expect(world.sandbox.connects).toEqual(['mirror.invalid:443'])
   })
@@ -101,13 +101,6 @@ describe('a proxy', () => {
         level: 'error',
         message: expect.stringMatching(/proxy refused to connect to mirror\.invalid \(403\).*no_proxy/) as unknown,
       },
-    ])
-  })
-
-  test.each(['socks5://proxy.example', 'http://', 'http://[bad'])("that is '%s' is refused", async (https_proxy) => {
-    const step = await fromMirror(await machineWith({ https_proxy }))
-    expect(step.annotations).toEqual([
-      { level: 'error', message: expect.stringContaining('https_proxy is not the URL of an http proxy') as unknown },
     ])
   })
 

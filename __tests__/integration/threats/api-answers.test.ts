@@ -143,28 +143,14 @@ describe('threat 12: no credential follows a redirect:', () => {
 
 describe('threat 13: credentials go to the Blaxel API alone:', () => {
   const PASSWORD = 'url-passw0rd'
+  // unit/endpoint.test.ts has the table, and a property over any address.
   const urls = [
     'http://api.blaxel.ai/v0',
-    'http://127.evil.example/v0',
     'http://127.0.0.1.evil.example/v0',
-    'http://localhost.evil.example/v0',
-    'http://0.0.0.0/v0',
-    'http://[::ffff:7f00:1].evil.example/v0',
-    'http://evil.example#@127.0.0.1/v0',
-    'http://127.0.0.1@evil.example/v0',
     `https://user:${PASSWORD}@api.blaxel.ai/v0`,
-    `https://${PASSWORD}@api.blaxel.ai/v0`,
-    'ftp://127.0.0.1/v0',
     'file:///etc/passwd',
   ]
-  const foreign = [
-    'https://evil.example/v0',
-    'https://127.evil.example/v0',
-    'https://localhost.evil.example/v0',
-    'https://api.blaxel.ai.evil.example/v0',
-    'https://evilblaxel.ai/v0',
-    'https://api.blaxel.ai@evil.example/v0',
-  ]
+  const foreign = ['https://evil.example/v0', 'https://api.blaxel.ai.evil.example/v0']
 
   async function expectRefused(step: Promise<StepResult>): Promise<void> {
     const result = await step
