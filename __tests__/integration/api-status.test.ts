@@ -3,7 +3,7 @@ import type { Job, StepResult } from '../../sandbox/job.ts'
 import type { Answer, RecordedRequest } from '../../sandbox/sandbox.ts'
 import { HOST, KEYS, requests } from './api-requests.ts'
 import { hurried } from './threats/preload.ts'
-import { expectFailure, expectHidden, expectNoPart, expectNothingStaged, masksOf } from './failure.ts'
+import { expectFailure, expectHidden, expectNoPart, expectNothingStaged } from './failure.ts'
 import { API_KEY, CLIENT_ID, CLIENT_SECRET, credentials, inWorld, requestsTo, tree, type World } from './world.ts'
 
 const PRIOR = '# kept by hand\nworkspaces: []\n'
@@ -58,7 +58,6 @@ async function expectRefusal({ world, job, step }: Tried, says: readonly (string
 
 const said = (status: number): Answer => ({ kind: 'respond', status, body: { code: status, error: 'it said no' } })
 const text = (body: string): Answer => ({ kind: 'respond', status: 200, body })
-const json = (body: object): Answer => ({ kind: 'respond', status: 200, body })
 
 interface Row {
   readonly request: keyof typeof requests
@@ -219,86 +218,6 @@ describe('trouble that passes:', () => {
       expect(sandbox.blaxel.keys.size).toBe(name === 'mint' ? 1 : 0)
       await job.end()
       expect(sandbox.blaxel.keys.size).toBe(0)
-    }),
-  )
-})
-
-describe('an answer about another workspace:', () => {
-  const names: [string, unknown, string][] = [
-    ['another workspace', 'beta', "returned the workspace 'beta' instead of 'acme'"],
-    ['its name in other letters', 'Acme', "returned the workspace 'Acme' instead of 'acme'"],
-    ['commands', 'acme\n::add-path::/evil\n##[set-output name=token]evil', "instead of 'acme'"],
-  ]
-  test.concurrent.each(names)('%s', (_, name, says) =>
-    inWorld(async (world) => {
-      world.sandbox.blaxel.addWorkspace('acme', { name })
-      const tried = await tryWith(world, requests.workspace, [{ kind: 'delay', ms: 0 }])
-      expect(tried.sent).toBe(1)
-      await expectRefusal(tried, [says, 'Check the inputs workspace and api-url'])
-    }),
-  )
-})
-
-describe('a hostile value is neither masked nor used:', () => {
-  // The rules stand in unit/values.test.ts: these are what YAML and the log must not get to see.
-  const badTokens: [string, unknown][] = [
-    ['with a double quote', 'eyJ0b2"tlbjEyMzQ1Njc4'],
-    ['with a line break', 'eyJ0b2tl\n::add-path::/evil'],
-    ['that is a list', ['eyJ0b2tlbjEyMzQ1Njc4']],
-  ]
-  const badLifetimes: [string, string][] = [
-    ['more than any number', '1e999'],
-    ['a text', '"7200"'],
-  ]
-  const oauthMasks = [...masksOf(CLIENT_SECRET), ...masksOf(`${CLIENT_ID}:${CLIENT_SECRET}`)].sort()
-
-  test.concurrent.each(badTokens)('a token %s', (_, token) =>
-    inWorld(async (world) => {
-      const tried = await tryWith(world, requests.token, [json({ access_token: token, expires_in: 7200 })])
-      await expectRefusal(tried, [`${HOST} sent an unexpected response to the request for a token (200)`])
-      expect(tried.sent).toBe(1)
-      expect([...tried.step.masks].sort()).toEqual(oauthMasks)
-      expect(requestsTo(world.sandbox, HOST)).toEqual(['POST /v0/oauth/token'])
-    }),
-  )
-
-  test.concurrent.each(badLifetimes)('a token that lives for %s', (_, seconds) =>
-    inWorld(async (world) => {
-      const body = `{"access_token":"eyJ0b2tlbjEyMzQ1Njc4","expires_in":${seconds}}`
-      const tried = await tryWith(world, requests.token, [text(body)])
-      await expectRefusal(tried, [`${HOST} sent an unexpected response to the request for a token (200)`])
-      expect([...tried.step.masks].sort()).toEqual(oauthMasks)
-      expect(requestsTo(world.sandbox, HOST)).toEqual(['POST /v0/oauth/token'])
-    }),
-  )
-
-  test.concurrent('the id of a workspace, which bl writes into the config as it is', () =>
-    inWorld(async (world) => {
-      const { sandbox, machine, config } = world
-      sandbox.blaxel.addWorkspace('acme', {
-        id: 'ws-1\n- name: beta\n  credentials:\n    apiKey: "bl_planted_0123456789"\n- name: gamma\n  id: ws-3',
-      })
-      await config.write(PRIOR, 0o640)
-      const job = machine.job()
-      await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
-      expect(config.read()).not.toMatch(/bl_planted|beta|gamma/)
-      await job.end()
-      expect([config.read(), config.mode()]).toEqual([PRIOR, 0o640])
-    }),
-  )
-
-  // Threat 37 has the ids that lead elsewhere.
-  const badKeys: [string, object][] = [
-    ['a minted key with a line break', { id: 'ak_1', apiKey: 'eyJ0b2tl\n::add-path::/evil' }],
-    ['a minted key whose id is a number', { id: 5, apiKey: 'bl_0123456789abcdef' }],
-  ]
-  test.concurrent.each(badKeys)('%s', (_, answer) =>
-    inWorld(async (world) => {
-      const tried = await tryWith(world, requests.mint, [json(answer)])
-      await expectRefusal(tried, [`${HOST} sent an unexpected response to the request for a key (200)`, ...NO_KEY])
-      expect([...tried.step.masks].sort()).toEqual(masksOf(API_KEY).sort())
-      const asked = new Set(requestsTo(world.sandbox, HOST))
-      expect([...asked]).toEqual([`POST ${KEYS}`, `GET ${KEYS}`])
     }),
   )
 })

@@ -107,7 +107,6 @@ const secrets: BadInput[] = ['firsthalf-0123\nsecondhalf-0123', 'firsthalf-0123 
   },
 )
 
-const PASSWORD = 'url-passw0rd'
 const runners: BadInput[] = [
   {
     what: 'no RUNNER_TEMP',
@@ -127,13 +126,6 @@ const runners: BadInput[] = [
     env: { BL_ENV: 'staging' },
     says: ["BL_ENV in the environment is 'staging'", 'Set it to prod, dev or local'],
   },
-  ...[`http://user:${PASSWORD}@[broken`, 'socks5://proxy.example:1080'].map((proxy) => ({
-    what: `https_proxy ${proxy}`,
-    with: good,
-    env: { https_proxy: proxy, HTTPS_PROXY: '' },
-    says: ['https_proxy is not the URL of an http proxy', "such as 'http://proxy.example:3128', or unset it"],
-    secrets: [PASSWORD],
-  })),
 ]
 
 describe('refused before anything is asked or written:', () => {

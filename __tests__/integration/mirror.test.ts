@@ -77,7 +77,7 @@ describe('a plain file server as a mirror', () => {
 
   test('can not answer latest, and the message says what it would take', async () => {
     expect(messages(await use({}), 'error')).toEqual([
-      expect.stringMatching(/does not redirect to a release \(it answered 404\).*Make the mirror redirect/),
+      expect.stringMatching(/does not redirect to a release \(it answered 404: not here\)\. Make the mirror redirect/),
     ])
   })
 
