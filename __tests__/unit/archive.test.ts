@@ -103,6 +103,7 @@ describe.each(both)('a .%s', (format) => {
       fc.asyncProperty(fc.nat({ max: whole.length - 1 }), async (length) => {
         expect(await rejectionOf(unpack(whole.subarray(0, length), format))).toBeInstanceOf(SetupError)
       }),
+      60,
     )
   })
 
@@ -129,6 +130,7 @@ describe.each(both)('a .%s', (format) => {
         expect(await rejectionOf(unpack(Buffer.from(bytes), format))).toBeInstanceOf(SetupError)
         expect(existsSync(target)).toBe(false)
       }),
+      60,
     )
   })
 
@@ -155,6 +157,7 @@ describe.each(both)('a .%s', (format) => {
         await unpack(whole, format, { pieceBytes })
         expect(readFileSync(target)).toEqual(PROGRAM)
       }),
+      60,
     )
   })
 })
@@ -180,6 +183,7 @@ describe('a .tar.gz', () => {
       fc.asyncProperty(fc.nat({ max: start + PROGRAM.length - 1 }), async (length) => {
         expect(await rejectionOf(unpack(gzipSync(tar.subarray(0, length)), 'tar.gz'))).toBeInstanceOf(SetupError)
       }),
+      60,
     )
   })
 

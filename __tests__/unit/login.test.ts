@@ -282,6 +282,7 @@ describe('logins that come and go in any order', () => {
         expectNoToken(home)
         rmSync(home.path, { recursive: true })
       }),
+      60,
     )
   })
 
@@ -451,6 +452,7 @@ describe('another process that changes the config between the logins', () => {
         expectNoToken(home)
         rmSync(home.path, { recursive: true })
       }),
+      100,
     )
   })
 
