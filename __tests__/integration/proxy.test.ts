@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { createMachine, type Machine } from '../../sandbox/machine.ts'
 import type { StepResult } from '../../sandbox/job.ts'
+import { hurried } from './threats/preload.ts'
 import { credentials, openWorld, visible, type World } from './world.ts'
 
 const MIRROR = { host: 'mirror.invalid', url: 'https://mirror.invalid/toolkit' }
@@ -20,7 +21,7 @@ async function machineWith(change: Record<string, string>, without: readonly str
 
 function fromMirror(machine: Machine): Promise<StepResult> {
   return machine
-    .job()
+    .job({ env: hurried(world) })
     .uses({ with: { version: '9.9.2', checksum: world.sandbox.github.sha256('9.9.2'), 'mirror-url': MIRROR.url } })
 }
 

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { StepResult } from '../../sandbox/job.ts'
 import type { Answer } from '../../sandbox/sandbox.ts'
-import { preloaded } from './threats/preload.ts'
+import { hurried, preloaded } from './threats/preload.ts'
 import { credentials, openWorld, requestsTo, tree, type World } from './world.ts'
 
 const ARCHIVE = /\/blaxel_[A-Za-z]+_[a-z0-9_]+\.(?:tar\.gz|zip)$/
@@ -148,7 +148,7 @@ describe('api.github.com', () => {
 
   test('that asks for a pause (403, Retry-After) is waited for', async () => {
     world.sandbox.intercept({ ...list, answer: limited, times: 2 })
-    const step = await use({ version: '9.9.x' })
+    const step = await use({ version: '9.9.x' }, world.machine.job({ env: hurried(world) }))
     expect([step.outputs.version, errors(step)]).toEqual(['9.9.2', []])
     expect(requestsTo(world.sandbox, 'api.github.com')).toHaveLength(3)
   })

@@ -4,7 +4,6 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { StepResult } from '../../../sandbox/job.ts'
-import { createMachine, type Machine } from '../../../sandbox/machine.ts'
 import { createAuthority } from '../../../sandbox/certificates.ts'
 import { expectFailure, expectHidden, expectNoPart } from '../failure.ts'
 import {
@@ -32,12 +31,6 @@ afterEach(() => world.close())
 
 function warnings({ annotations }: StepResult): string[] {
   return annotations.filter(({ level }) => level === 'warning').map(({ message }) => message)
-}
-
-/** A machine with more in its environment than the others of this world. */
-async function machineWith(env: Record<string, string>, without: readonly string[] = []): Promise<Machine> {
-  const all = Object.entries({ ...world.sandbox.env, ...env }).filter(([name]) => !without.includes(name))
-  return world.secrets.watch(await createMachine({ root: world.sandbox.root, env: Object.fromEntries(all) }))
 }
 
 describe('threat 5: a hostile .env in the checkout does not redirect the login:', () => {
@@ -303,24 +296,5 @@ syncBuiltinESMExports()
       expectNoPart(step, [API_KEY, CLIENT_SECRET])
     }
     expect(world.sandbox.connects).toEqual([])
-  })
-
-  const PASSWORD = 'pr0xy pass/word'
-  const encoded = encodeURIComponent(PASSWORD)
-  const userinfo = `carol:${encoded}@`
-  const moods: [string, () => string][] = [
-    ['that works', () => (world.sandbox.env.https_proxy ?? '').replace('http://', `http://${userinfo}`)],
-    ['that refuses', () => `http://carol:${encoded}x@${new URL(world.sandbox.env.https_proxy ?? '').host}`],
-    ['that is not there', () => `http://${userinfo}127.0.0.1:9`],
-    ['that is no URL', () => `http://${userinfo}[bad`],
-    ['without a scheme', () => `${userinfo}127.0.0.1:9`],
-  ]
-  test.each(moods)('the password of a proxy %s', async (_, url) => {
-    world.sandbox.proxy.requireAuth('carol', PASSWORD)
-    const proxy = url()
-    const machine = await machineWith({ https_proxy: proxy, HTTPS_PROXY: proxy })
-    const job = machine.job({ debug: true })
-    const step = await job.uses({ with: { ...good, version: '9.9.2' } })
-    for (const each of [step, ...(await job.end())]) expectHidden(each, [PASSWORD, encoded, `carol:${PASSWORD}`])
   })
 })
