@@ -31,7 +31,7 @@ interface BadInput {
   readonly secrets?: readonly string[]
 }
 
-/** One of each kind: unit/inputs.test.ts, endpoint.test.ts, proxy.test.ts and runner-env.test.ts have the tables. */
+/** One of each kind: unit/inputs.test.ts has the table, threats 4, 35, 42 and 51 have secrets, runners and proxies. */
 const inputs: BadInput[] = [
   {
     what: 'a version that is none',
@@ -81,55 +81,20 @@ const inputs: BadInput[] = [
     says: ["With 'logout: false' the API key would stay on this self-hosted runner forever", "set 'login: false'"],
   },
   {
+    what: 'an API that is not called so',
+    with: good,
+    env: { BL_ENV: 'staging' },
+    says: ["BL_ENV in the environment is 'staging'", 'Set it to prod, dev or local'],
+  },
+  {
     what: 'deploy, which the action before this one had',
     with: { ...good, deploy: 'true' },
     says: ['setup-bl does not deploy', "'- run: bl apply -R -f PATH'"],
   },
 ]
 
-/** What can't be masked as a whole must not be shown in parts, whichever way it came. */
-const secrets: BadInput[] = ['firsthalf-0123\nsecondhalf-0123', 'firsthalf-0123 secondhalf-0123', 'Zq7xW9k'].flatMap(
-  (secret) => {
-    const pair = Buffer.from(`${CLIENT_ID}:${secret}`).toString('base64')
-    const ways = [
-      ['The input api-key', { 'api-key': secret }, {}],
-      ['The input client-secret', { 'client-id': CLIENT_ID, 'client-secret': secret }, {}],
-      ['BL_API_KEY in the environment', {}, { BL_API_KEY: secret }],
-      ['The secret in BL_CLIENT_CREDENTIALS', {}, { BL_CLIENT_CREDENTIALS: pair }],
-    ] as const
-    return ways.map(([name, given, env]) => ({
-      what: `${name}: ${JSON.stringify(secret)}`,
-      with: { workspace: 'acme', ...given },
-      env,
-      says: [name, 'Store the secret again: whole, alone and on one line'],
-      secrets: [pair, ...secret.split(/[^!-~]/)],
-    }))
-  },
-)
-
-const runners: BadInput[] = [
-  {
-    what: 'no RUNNER_TEMP',
-    with: good,
-    omit: ['RUNNER_TEMP'],
-    says: ['RUNNER_TEMP is not set', "Set it in the runner's environment"],
-  },
-  {
-    what: 'no GITHUB_STATE',
-    with: good,
-    omit: ['GITHUB_STATE'],
-    says: ['GITHUB_STATE is not set', 'as a step of GitHub Actions'],
-  },
-  {
-    what: 'an API that is not called so',
-    with: good,
-    env: { BL_ENV: 'staging' },
-    says: ["BL_ENV in the environment is 'staging'", 'Set it to prod, dev or local'],
-  },
-]
-
 describe('refused before anything is asked or written:', () => {
-  test.concurrent.each([...inputs, ...secrets, ...runners])('$what', (bad) =>
+  test.concurrent.each(inputs)('$what', (bad) =>
     inWorld(async (world) => {
       const { sandbox } = world
       const machine = await world.newMachine(bad.runner)

@@ -152,7 +152,7 @@ describe('threat 35: a variable of the runner that is not set, or is no absolute
     }),
   )
 
-  test.concurrent.each(['', 'home', './home', '~'])('HOME is %j', (HOME) =>
+  test.concurrent.each(['', 'home'])('HOME is %j', (HOME) =>
     inWorld(async ({ sandbox, machine }) => {
       const step = await machine.job().uses({ with: good, env: { HOME } })
       expectFailure(step, [HOME === '' ? 'HOME is not set' : 'HOME is not an absolute path'])
