@@ -10,7 +10,8 @@ export default {
   // The compiler rewrites relative imports of .ts files to .js.
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1.ts', '$1.js'] },
   reporters: ['default', '<rootDir>/scripts/closing-line.js'],
-  maxWorkers: 2,
+  // On two cores: most tests wait for processes, and some for time-outs.
+  maxWorkers: 4,
   // A worker that has run many files takes longer than the default 500 ms to end.
   workerGracefulExitTimeout: 10_000,
   // The long sizes take minutes where the ordinary ones take seconds.

@@ -9,11 +9,11 @@ process.env.PROPERTY_SHRINK ??= '0'
  */
 export default {
   mutate: [
-    'src/util/{redact,retry,url,deadline,concurrently}.ts',
+    'src/util/{redact,reason,retry,url,deadline,concurrently}.ts',
     'src/blaxel/{credential,endpoint,values}.ts',
     'src/install/{checksum,platform,version,version-file}.ts',
-    'src/login/{config-text,config-layout,ledger}.ts',
-    'src/runner/{clean-environment,event}.ts',
+    'src/login/{config-document,store,warnings}.ts',
+    'src/runner/{clean-environment,event,proxy}.ts',
     'src/{inputs,credentials,state}.ts',
   ],
   testRunner: 'jest',
@@ -22,7 +22,7 @@ export default {
     config: {
       roots: ['<rootDir>/__tests__/unit'],
       // They wait for locks and files, and test other modules: seconds for each mutant that they pass by.
-      testPathIgnorePatterns: ['(login-ledger|machine-lock|tool-cache|archive|sandbox|secrets)\\.test\\.ts$'],
+      testPathIgnorePatterns: ['/(login|tool-cache|archive|sandbox|secrets)\\.test\\.ts$'],
       reporters: [],
     },
   },

@@ -557,9 +557,24 @@ describe.each(clis)('$name', ({ path }) => {
   }
 })
 
-function standIn({ root }: Sandbox): string {
+// Threat 21 rests on it.
+test.each(['0.1.30', '0.1.94'])(
+  'the stand-in of %s says that a refused login succeeded, and stores it',
+  async (version) => {
+    const sandbox = await openSandbox()
+    const env = { HOME: sandbox.root, BL_API_KEY: UNKNOWN_KEY, ...sandbox.env }
+    // Up to 0.1.60 any answer will do, then a list of workspaces.
+    if (version === '0.1.94') sandbox.blaxel.addApiKey(UNKNOWN_KEY, { workspaces: ['beta'] })
+    const { code } = await run(standIn(sandbox, version), ['login', 'acme', QUIET], sandbox.root, env)
+    const stored = readFileSync(join(sandbox.root, '.blaxel', 'config.yaml'), 'utf8')
+    expect([code, stored]).toEqual([0, expect.stringContaining(UNKNOWN_KEY)])
+    await sandbox.close()
+  },
+)
+
+function standIn({ root }: Sandbox, version = '9.9.2'): string {
   const file = join(root, 'bl')
-  writeFileSync(file, packageCli({ version: '9.9.2', dumpFile: join(root, 'invocations.jsonl') }), { mode: 0o755 })
+  writeFileSync(file, packageCli({ version, dumpFile: join(root, 'invocations.jsonl') }), { mode: 0o755 })
   return file
 }
 

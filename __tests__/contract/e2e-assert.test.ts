@@ -91,18 +91,17 @@ describe('e2e.yml in the sandbox', () => {
       expect(said(results)).toContain('ok: bl token prints the session token')
     }))
 
-  test.each(['BL_WORKSPACE', 'BL_CLIENT_ID', 'BL_CLIENT_SECRET'])('workspaces: says so where %s is missing', (name) =>
+  test('workspaces: says so where a secret is missing', () =>
     inWorld(async (world) => {
       const without = (values: Readonly<Record<string, string>>) =>
-        Object.fromEntries(Object.entries(values).filter(([key]) => key !== name))
+        Object.fromEntries(Object.entries(values).filter(([key]) => key !== 'BL_CLIENT_SECRET'))
       const given = { ...session, vars: without(session.vars), secrets: without(session.secrets) }
       const results = await run(world, 'workspaces', given)
       expect(outcomes(results)).toEqual(['success'])
       expect(results[0]?.annotations).toEqual([
         expect.objectContaining({ level: 'notice', message: expect.stringContaining('environment e2e-1') as unknown }),
       ])
-    }),
-  )
+    }))
 })
 
 describe('e2e-assert.sh fails', () => {
@@ -112,9 +111,6 @@ describe('e2e-assert.sh fails', () => {
   test.each([
     ['WANT_VERSION', '9.9.3'],
     ['GOT_PATH', '/bin/sh'],
-    ['GOT_CACHE_HIT', 'maybe'],
-    ['GOT_VERIFIED_BY', ''],
-    ['GOT_AUTHENTICATED', 'true'],
   ])('installed, where %s is %j', (name, value) =>
     inWorld(async (world) => {
       const results = await run(world, 'container', { ...exact, spoil: swap(name, value) })
@@ -125,8 +121,6 @@ describe('e2e-assert.sh fails', () => {
 
   test.each([
     ['WANT_WORKSPACE', 'beta'],
-    ['GOT_AUTHENTICATED', 'false'],
-    ['GOT_TOKEN_TYPE', 'api-key'],
     ['GOT_TOKEN_EXPIRES_AT', ''],
   ])('session, where %s is %j', (name, value) =>
     inWorld(async (world) => {

@@ -2,7 +2,8 @@ import { describe, expect, test } from '@jest/globals'
 import type { Job, StepResult } from '../../sandbox/job.ts'
 import type { Answer, RecordedRequest } from '../../sandbox/sandbox.ts'
 import { HOST, KEYS, requests } from './api-requests.ts'
-import { expectFailure, expectHidden, expectNoPart, expectNothingStaged, masksOf } from './failure.ts'
+import { hurried } from './threats/preload.ts'
+import { expectFailure, expectHidden, expectNoPart, expectNothingStaged } from './failure.ts'
 import { API_KEY, CLIENT_ID, CLIENT_SECRET, credentials, inWorld, requestsTo, tree, type World } from './world.ts'
 
 const PRIOR = '# kept by hand\nworkspaces: []\n'
@@ -22,7 +23,12 @@ interface Tried {
 }
 
 /** Answers one of the requests so, and runs the action's main. */
-async function tryWith(world: World, { method, path, credential }: Request, answers: Answer[]): Promise<Tried> {
+async function tryWith(
+  world: World,
+  { method, path, credential }: Request,
+  answers: Answer[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<Tried> {
   const { sandbox, machine, config } = world
   await config.write(PRIOR, 0o640)
   answers.forEach((answer, index) => {
@@ -30,7 +36,7 @@ async function tryWith(world: World, { method, path, credential }: Request, answ
     const times = index === answers.length - 1 ? {} : { times: 1 }
     sandbox.intercept({ host: HOST, method, path, answer, ...times })
   })
-  const job = machine.job()
+  const job = machine.job({ env })
   const step = await job.uses({ with: { workspace: 'acme', ...credential } })
   const sent = requestsTo(sandbox, HOST).filter((request) => request === `${method} ${path}`).length
   return { world, job, step, sent }
@@ -52,7 +58,6 @@ async function expectRefusal({ world, job, step }: Tried, says: readonly (string
 
 const said = (status: number): Answer => ({ kind: 'respond', status, body: { code: status, error: 'it said no' } })
 const text = (body: string): Answer => ({ kind: 'respond', status: 200, body })
-const json = (body: object): Answer => ({ kind: 'respond', status: 200, body })
 
 interface Row {
   readonly request: keyof typeof requests
@@ -110,7 +115,7 @@ const final: Row[] = [
 ]
 
 /** Answers that are worth another try, but for minting, which is not repeatable. */
-const passing: Row[] = [408, 425, 500, 502, 503].flatMap((status) => {
+const passing: Row[] = [408, 503].flatMap((status) => {
   const what = `${status}`
   const says = [`The Blaxel API at ${HOST} has an outage (${status}: it said no)`]
   return [
@@ -129,17 +134,9 @@ const broken: Row[] = [
     ...{ request: 'mint', what: 'a broken connection', answer: { kind: 'reset' }, sent: 1 },
     says: [`The connection to ${HOST} broke`, ...NO_KEY],
   },
-  ...(['token', 'workspace'] as const).map((request) => ({
-    ...{ request, what: 'an answer without end', answer: { kind: 'endless' } as const, sent: 1 },
-    says: [`${HOST} sent a response larger than 1 MB`],
-  })),
-  {
-    ...{ request: 'mint', what: 'an answer without end', answer: { kind: 'endless' }, sent: 1 },
-    says: [`${HOST} sent a response larger than 1 MB`, ...NO_KEY],
-  },
 ]
 
-const garbled: Row[] = ['[]', 'null', '', '{"name":["acme"]}'].flatMap((body) => {
+const garbled: Row[] = ['', '{"name":["acme"]}'].flatMap((body) => {
   const what = `200 and ${body === '' ? 'nothing' : body}`
   const answer = text(body)
   return [
@@ -172,35 +169,22 @@ describe('an answer that is no session ends in one error:', () => {
     '$request gets $what',
     ({ request, answer, sent, says }) =>
       inWorld(async (world) => {
-        const tried = await tryWith(world, requests[request], [answer])
+        const tried = await tryWith(world, requests[request], [answer], sent > 1 ? hurried(world) : {})
         expect(tried.sent).toBe(sent)
         await expectRefusal(tried, says)
       }),
   )
 })
 
-describe('no credential follows a redirect:', () => {
-  const redirects = Object.entries(requests).flatMap(([name, request]) =>
-    [302, 307].map((status) => ({ name, request, status })),
-  )
-  test.concurrent.each(redirects)('$name gets $status', ({ request, status }) =>
-    inWorld(async (world) => {
-      const trap = await world.sandbox.trap()
-      const tried = await tryWith(world, request, [
-        { kind: 'respond', status, headers: { location: `${trap.url}${request.path}` } },
-      ])
-      expect(tried.sent).toBe(1)
-      await expectRefusal(tried, [`${HOST} redirects API requests (${status} to 127.0.0.1:`, 'not followed', 'api-url'])
-      expect(trap.requests).toEqual([])
-      expect(world.sandbox.refused).toEqual([])
-    }),
-  )
-})
-
 describe('trouble that passes:', () => {
   test.concurrent.each(['token', 'workspace'] as const)('%s gets 503 and 408, then an answer', (name) =>
     inWorld(async (world) => {
-      const { step, sent } = await tryWith(world, requests[name], [said(503), said(408), { kind: 'delay', ms: 0 }])
+      const { step, sent } = await tryWith(
+        world,
+        requests[name],
+        [said(503), said(408), { kind: 'delay', ms: 0 }],
+        hurried(world),
+      )
       expect(step.exitCode).toBe(0)
       expect(step.annotations.filter(({ level }) => level !== 'notice')).toEqual([])
       expect(sent).toBe(3)
@@ -238,167 +222,21 @@ describe('trouble that passes:', () => {
   )
 })
 
-describe('a credential that does not open the workspace:', () => {
-  const kinds = [
-    ['oauth', credentials.oauth, 'client-id and client-secret'],
-    ['service-account', credentials['service-account'], 'api-key'],
-    ['api-key', credentials['api-key'], 'api-key'],
-  ] as const
-  test.concurrent.each(kinds)('%s, and a workspace of somebody else', (_, credential, source) =>
-    inWorld(async (world) => {
-      await world.config.write(PRIOR, 0o640)
-      const job = world.machine.job()
-      const step = await job.uses({ with: { workspace: 'gamma', ...credential } })
-      await expectRefusal({ world, job, step, sent: 1 }, [
-        `accepts ${source}, but not for the workspace 'gamma' (403: access to workspace gamma is forbidden)`,
-      ])
-    }),
-  )
-
-  test.concurrent('a workspace that there is not', () =>
-    inWorld(async (world) => {
-      await world.config.write(PRIOR, 0o640)
-      const job = world.machine.job()
-      const step = await job.uses({ with: { workspace: 'nowhere', ...credentials.oauth } })
-      await expectRefusal({ world, job, step, sent: 1 }, ["There is no workspace 'nowhere' (404", 'display name'])
-    }),
-  )
-
-  const names: [string, unknown, string][] = [
-    ['another workspace', 'beta', "returned the workspace 'beta' instead of 'acme'"],
-    ['its name in other letters', 'Acme', "returned the workspace 'Acme' instead of 'acme'"],
-    ['its name and a blank', 'acme ', "instead of 'acme'"],
-    ['commands', 'acme\n::add-path::/evil\n##[set-output name=token]evil', "instead of 'acme'"],
-  ]
-  test.concurrent.each(names)('the answer is for %s', (_, name, says) =>
-    inWorld(async (world) => {
-      world.sandbox.blaxel.addWorkspace('acme', { name })
-      const tried = await tryWith(world, requests.workspace, [{ kind: 'delay', ms: 0 }])
-      expect(tried.sent).toBe(1)
-      await expectRefusal(tried, [says, 'Check the inputs workspace and api-url'])
-    }),
-  )
-})
-
-describe('a hostile value is neither masked nor used:', () => {
-  const badTokens: [string, unknown][] = [
-    ['with a double quote', 'eyJ0b2"tlbjEyMzQ1Njc4'],
-    ['with a single quote', "eyJ0b2'tlbjEyMzQ1Njc4"],
-    ['with a backslash', 'eyJ0b2\\tlbjEyMzQ1Njc4'],
-    ['with a line break', 'eyJ0b2tl\n::add-path::/evil'],
-    ['with a blank', 'eyJ0b2 tlbjEyMzQ1Njc4'],
-    ['with a letter outside ASCII', 'eyJ0b2ätlbjEyMzQ1Njc4'],
-    ['of one character', 'e'],
-    ['of none', ''],
-    ['of 8,193 characters', 'e'.repeat(8193)],
-    ['that is a number', 1234567890],
-    ['that is a list', ['eyJ0b2tlbjEyMzQ1Njc4']],
-  ]
-  const badLifetimes: [string, string][] = [
-    ['1e308 seconds', '1e308'],
-    ['more than any number', '1e999'],
-    ['no second', '0'],
-    ['less than none', '-7200'],
-    ['a text', '"7200"'],
-    ['nothing', 'null'],
-  ]
-  const oauthMasks = [...masksOf(CLIENT_SECRET), ...masksOf(`${CLIENT_ID}:${CLIENT_SECRET}`)].sort()
-
-  test.concurrent.each(badTokens)('a token %s', (_, token) =>
-    inWorld(async (world) => {
-      const tried = await tryWith(world, requests.token, [json({ access_token: token, expires_in: 7200 })])
-      await expectRefusal(tried, [`${HOST} sent an unexpected response to the request for a token (200)`])
-      expect(tried.sent).toBe(1)
-      expect([...tried.step.masks].sort()).toEqual(oauthMasks)
-      expect(requestsTo(world.sandbox, HOST)).toEqual(['POST /v0/oauth/token'])
-    }),
-  )
-
-  test.concurrent.each(badLifetimes)('a token that lives for %s', (_, seconds) =>
-    inWorld(async (world) => {
-      const body = `{"access_token":"eyJ0b2tlbjEyMzQ1Njc4","expires_in":${seconds}}`
-      const tried = await tryWith(world, requests.token, [text(body)])
-      await expectRefusal(tried, [`${HOST} sent an unexpected response to the request for a token (200)`])
-      expect([...tried.step.masks].sort()).toEqual(oauthMasks)
-      expect(requestsTo(world.sandbox, HOST)).toEqual(['POST /v0/oauth/token'])
-    }),
-  )
-
-  test.concurrent('the id of a workspace, which bl writes into the config as it is', () =>
-    inWorld(async (world) => {
-      const { sandbox, machine, config } = world
-      sandbox.blaxel.addWorkspace('acme', {
-        id: 'ws-1\n- name: beta\n  credentials:\n    apiKey: "bl_planted_0123456789"\n- name: gamma\n  id: ws-3',
-      })
-      await config.write(PRIOR, 0o640)
-      const job = machine.job()
-      await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
-      expect(config.read()).not.toMatch(/bl_planted|beta|gamma/)
-      await job.end()
-      expect([config.read(), config.mode()]).toEqual([PRIOR, 0o640])
-    }),
-  )
-
-  const badKeys: [string, object][] = [
-    ...badTokens
-      .slice(3, 9)
-      .map(([what, apiKey]): [string, object] => [`a minted key ${what}`, { id: 'ak_1', apiKey }]),
-    ...['../../workspaces/acme', '..%2F..%2Fworkspaces%2Facme', '', 'ak_1?x', 'x'.repeat(257)].map(
-      (id): [string, object] => [
-        `a minted key with the id '${id.slice(0, 30)}'`,
-        { id, apiKey: 'bl_0123456789abcdef' },
-      ],
-    ),
-    ['a minted key whose id is a number', { id: 5, apiKey: 'bl_0123456789abcdef' }],
-  ]
-  test.concurrent.each(badKeys)('%s', (_, answer) =>
-    inWorld(async (world) => {
-      const tried = await tryWith(world, requests.mint, [json(answer)])
-      await expectRefusal(tried, [`${HOST} sent an unexpected response to the request for a key (200)`, ...NO_KEY])
-      expect([...tried.step.masks].sort()).toEqual(masksOf(API_KEY).sort())
-      const asked = new Set(requestsTo(world.sandbox, HOST))
-      expect([...asked]).toEqual([`POST ${KEYS}`, `GET ${KEYS}`])
-    }),
-  )
-
-  test.concurrent('the id of a key in the list, which would delete a workspace', () =>
-    inWorld(async (world) => {
-      let name = ''
-      const list = () => ({ status: 200, body: [{ id: '../../workspaces/acme', name }, null, 'key', { name }] })
-      world.sandbox.intercept({ host: HOST, method: 'GET', path: KEYS, answer: { kind: 'handle', handle: list } })
-      const handle = ({ body }: RecordedRequest) => {
-        ;({ name } = JSON.parse(body) as { name: string })
-        return { status: 502 }
-      }
-      const tried = await tryWith(world, requests.mint, [{ kind: 'handle', handle }])
-      await expectRefusal(tried, ['No short-lived key could be created'])
-      expect(name).toMatch(/^setup-bl-[0-9a-f]{32}$/)
-      expect(world.sandbox.requests.map(({ method }) => method)).not.toContain('DELETE')
-    }),
-  )
-})
-
 describe('an error that', () => {
-  const COMMANDS =
-    'no\n::add-path::/evil\r::error::a second one\n##[set-output name=token]evil ::set-env name=A::evil\u2028'
-  const kinds = Object.entries(requests)
-
-  /** As gateways do that show the request they turn away: as it is, and where the message is cut in the middle of it. */
-  const echoes = kinds.flatMap(([name, request]) => [
-    { name, request, where: 'at its beginning', before: 'what is ' },
-    { name, request, where: 'where it is cut off', before: 'long '.repeat(56) },
-  ])
-  test.concurrent.each(echoes)('echoes the credential shows nothing of it: $name, $where', ({ request, before }) =>
-    inWorld(async (world) => {
-      const secret = request === requests.token ? CLIENT_SECRET : API_KEY
-      const handle = ({ headers }: RecordedRequest) => {
-        const [, sent = ''] = (headers.authorization ?? '').split(' ')
-        return { status: 403, body: { error: `${before}${secret} ${sent} ${secret}` } }
-      }
-      const tried = await tryWith(world, request, [{ kind: 'handle', handle }])
-      await expectRefusal(tried, [`(403: ${before.trim()}`])
-      expectNoPart(tried.step, [secret, Buffer.from(`${CLIENT_ID}:${CLIENT_SECRET}`).toString('base64')])
-    }),
+  // Threat 11 has a secret that is shown whole.
+  test.concurrent.each(Object.values(requests))(
+    'echoes a credential that is cut off shows nothing of it: $path',
+    (request) =>
+      inWorld(async (world) => {
+        const secret = request === requests.token ? CLIENT_SECRET : API_KEY
+        const handle = ({ headers }: RecordedRequest) => {
+          const [, sent = ''] = (headers.authorization ?? '').split(' ')
+          return { status: 403, body: { error: `${'long '.repeat(56)}${secret} ${sent} ${secret}` } }
+        }
+        const tried = await tryWith(world, request, [{ kind: 'handle', handle }])
+        await expectRefusal(tried, ['(403: long long'])
+        expectNoPart(tried.step, [secret, Buffer.from(`${CLIENT_ID}:${CLIENT_SECRET}`).toString('base64')])
+      }),
   )
 
   test.concurrent('is cut off in a key that is taken apart to make the message harmless shows no part of it', () =>
@@ -430,50 +268,9 @@ describe('an error that', () => {
       expectNoPart(tried.step, world.sandbox.blaxel.issued)
     }),
   )
-
-  const forms: [string, (text: string) => object | string][] = [
-    ['error', (message) => ({ code: 403, error: message })],
-    ['error.message', (message) => ({ error: { code: 403, message } })],
-    ['error_description', (message) => ({ error: 'x', error_description: message })],
-    ['message', (message) => ({ message })],
-    ['plain text', (message) => message],
-  ]
-  test.concurrent.each(forms)('holds commands for the runner is one harmless line: %s', (_, form) =>
-    inWorld(async (world) => {
-      const tried = await tryWith(world, requests.token, [{ kind: 'respond', status: 403, body: form(COMMANDS) }])
-      await expectRefusal(tried, ['(403: no : :add-path: :/evil : :error: :a second one'])
-      expect(tried.step.raw).not.toMatch(/##\[|::add-path|::set-env/)
-    }),
-  )
-
-  test.concurrent('is a whole page is cut to what a person reads', () =>
-    inWorld(async (world) => {
-      const tried = await tryWith(world, requests.token, [
-        { kind: 'respond', status: 403, body: 'long '.repeat(10_000) },
-      ])
-      await expectRefusal(tried, [/^The Blaxel API rejected client-id and client-secret \(403: (?:long ){50,}long…\)/])
-    }),
-  )
 })
 
 describe('a key that was minted, though nobody was told:', () => {
-  const ways: [string, Answer][] = [
-    ['the connection breaks before the answer', { kind: 'process-then-reset' }],
-    ['the answer breaks off', { kind: 'truncate', bytes: 20 }],
-  ]
-  test.concurrent.each(ways)('%s, and main deletes it', (_, answer) =>
-    inWorld(async (world) => {
-      const tried = await tryWith(world, requests.mint, [answer])
-      const keys = requestsTo(world.sandbox, HOST).filter((request) => request.includes('/service_accounts/'))
-      expect(keys).toEqual([`POST ${KEYS}`, `GET ${KEYS}`, expect.stringContaining(`DELETE ${KEYS}/ak_`)])
-      expect(world.sandbox.blaxel.keys.size).toBe(0)
-      await expectRefusal(tried, [
-        'No short-lived key could be created for the service account sa-deployer',
-        'The key that was created anyway was deleted. Check the runner',
-      ])
-    }),
-  )
-
   test.concurrent('a key of another use with the same account stays', () =>
     inWorld(async (world) => {
       const other = await world.machine.job().uses({ with: { workspace: 'acme', ...credentials['service-account'] } })
@@ -486,13 +283,10 @@ describe('a key that was minted, though nobody was told:', () => {
     }),
   )
 
-  const hindrances = [
-    ['the list of keys is refused', 'GET', KEYS],
-    ['its deletion is refused', 'DELETE', /\/api_keys\//],
-  ] as const
-  test.concurrent.each(hindrances)('%s, and the post step deletes it', (_, method, path) =>
+  // Threat 38 has what else can hinder it.
+  test.concurrent('its deletion is refused, and the post step deletes it', () =>
     inWorld(async (world) => {
-      world.sandbox.intercept({ host: HOST, method, path, times: 1, answer: said(403) })
+      world.sandbox.intercept({ host: HOST, method: 'DELETE', path: /\/api_keys\//, times: 1, answer: said(403) })
       const { job, step } = await tryWith(world, requests.mint, [{ kind: 'process-then-reset' }])
       expectFailure(step, [
         /A key named setup-bl-[0-9a-f]{32} may be left behind, and the post step will try to delete it/,
@@ -503,28 +297,4 @@ describe('a key that was minted, though nobody was told:', () => {
       expect(world.sandbox.blaxel.keys.size).toBe(0)
     }),
   )
-
-  test.concurrent('the installation fails meanwhile, and the post step deletes it', () =>
-    inWorld(async (world) => {
-      const { sandbox, machine } = world
-      // The 404 comes when the key is there.
-      const path = '/blaxel-ai/toolkit/releases/latest'
-      sandbox.intercept({ host: 'github.com', path, answer: { kind: 'handle', handle: afterMint(world) } })
-      const job = machine.job()
-      const step = await job.uses({ with: { workspace: 'acme', ...credentials['service-account'] } })
-      expectFailure(step, ['releases/latest', 'it answered 404'])
-      expectHidden(step, [API_KEY, ...sandbox.blaxel.issued])
-      expect(sandbox.blaxel.issued).toHaveLength(1)
-      await job.end()
-      expect(sandbox.blaxel.keys.size).toBe(0)
-      expect(tree(machine.home)).toEqual([])
-    }),
-  )
 })
-
-function afterMint({ sandbox }: World) {
-  return async () => {
-    while (sandbox.blaxel.keys.size === 0) await new Promise((resolve) => setTimeout(resolve, 20))
-    return { status: 404 }
-  }
-}

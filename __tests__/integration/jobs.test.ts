@@ -17,46 +17,6 @@ beforeEach(async () => {
 afterEach(() => world.close())
 
 describe('two jobs that overlap on one machine', () => {
-  const kinds = Object.entries(credentials)
-  const orders = [
-    ['the first ends first', [0, 1]],
-    ['the second ends first', [1, 0]],
-  ] as const
-
-  describe.each(orders)('%s', (_, order) => {
-    test('for two workspaces: each keeps its login until it ends', async () => {
-      await world.config.write(PRIOR, 0o644)
-      const names = ['acme', 'beta'] as const
-      const jobs = [world.machine.job(), world.machine.job()] as const
-      for (const index of [0, 1] as const) {
-        const step = await jobs[index].uses({
-          with: { version: '9.9.2', workspace: names[index], ...credentials.oauth },
-        })
-        expect(step.exitCode).toBe(0)
-      }
-      for (const index of order) {
-        // BL_WORKSPACE names each job's own workspace, whatever the context of the shared config is.
-        expect((await jobs[index].run('bl token')).exitCode).toBe(0)
-        await jobs[index].end()
-      }
-      expect(world.config.read()).toBe(PRIOR)
-      expect(world.config.mode()).toBe(0o644)
-      expect(tree(dirname(world.config.path))).toEqual(['config.yaml'])
-    })
-
-    test.each(kinds)('for one workspace with %s: the one that is left can go on', async (_, credential) => {
-      const jobs = [world.machine.job(), world.machine.job()] as const
-      for (const job of jobs) {
-        expect((await job.uses({ with: { version: '9.9.2', workspace: 'acme', ...credential } })).exitCode).toBe(0)
-      }
-      const [first, second] = order
-      await jobs[first].end()
-      expect((await jobs[second].run('bl get agents --skip-version-warning && bl token')).exitCode).toBe(0)
-      await jobs[second].end()
-      expect(tree(dirname(world.config.path))).toEqual([])
-    })
-  })
-
   test('one on another API: refused, and the first is undisturbed', async () => {
     world.sandbox.blaxelDev.addWorkspace('acme')
     world.sandbox.blaxelDev.addApiKey('bl_key_of_dev_0123456789', { workspaces: ['acme'] })
@@ -74,49 +34,10 @@ describe('two jobs that overlap on one machine', () => {
     expect(world.config.read()).toBe(before)
     await first.end()
   })
-
-  test('with different credentials for one workspace: a warning', async () => {
-    world.sandbox.blaxel.addApiKey('bl_another_key_0123456789', { workspaces: ['acme'] })
-    const first = world.machine.job()
-    await first.uses({ with: { version: '9.9.2', workspace: 'acme', ...credentials.oauth } })
-    const second = world.machine.job()
-    const step = await second.uses({
-      with: { version: '9.9.2', workspace: 'acme', 'api-key': 'bl_another_key_0123456789' },
-    })
-    expect(step.annotations).toContainEqual({
-      level: 'warning',
-      message: expect.stringContaining('another credential') as unknown,
-    })
-    await second.end()
-    await first.end()
-  })
-
-  test('a minted key is left to expire while the other job uses the workspace', async () => {
-    const first = world.machine.job()
-    await first.uses({ with: { version: '9.9.2', workspace: 'acme', ...credentials['service-account'] } })
-    const second = world.machine.job()
-    await second.uses({ with: { version: '9.9.2', workspace: 'acme', ...credentials.oauth } })
-    const [post] = await first.end()
-    expect(post?.annotations).toEqual([
-      { level: 'notice', message: expect.stringMatching(/not revoked.*expires by itself at/) as unknown },
-    ])
-    expect(world.sandbox.blaxel.keys.size).toBe(1)
-    await second.end()
-  })
 })
 
 describe('a machine with a login of its own', () => {
   const own = `context:\n  workspace: acme\nworkspaces:\n- name: acme\n  credentials:\n    apiKey: "of-the-machine"\ntracking: false\n`
-
-  test('to the same workspace gets it back, context and all', async () => {
-    await world.config.write(own, 0o644)
-    const job = world.machine.job()
-    await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
-    expect(world.config.read()).not.toContain('of-the-machine')
-    await job.end()
-    expect(world.config.read()).toBe(own)
-    expect(world.config.mode()).toBe(0o644)
-  })
 
   test('keeps what somebody else logs in to meanwhile', async () => {
     await world.config.write(own)
@@ -128,41 +49,6 @@ describe('a machine with a login of its own', () => {
     expect(world.config.read()).toContain('of-the-machine')
     expect(world.config.read()).toContain(`apiKey: "${String(beta)}"`)
     expect(world.config.read()).toMatch(/^context:\n {2}workspace: beta\n/)
-  })
-})
-
-describe('two workspaces in one job', () => {
-  test('each step logs in to its own, and the posts undo both', async () => {
-    await world.config.write(PRIOR)
-    const job = world.machine.job()
-    await job.uses({ id: 'one', with: { version: '9.9.2', workspace: 'acme', ...credentials.oauth } })
-    const second = await job.uses({
-      id: 'two',
-      with: { version: '9.9.2', workspace: 'beta', ...credentials['service-account'] },
-    })
-    expect(second.env.BL_WORKSPACE).toBe('beta')
-    expect((await job.run('bl token -w acme && bl token -w beta')).exitCode).toBe(0)
-    const posts = await job.end()
-    expect(posts.map(({ log }) => log.split('\n')[0])).toEqual([
-      'Logged out of workspace beta',
-      'Logged out of workspace acme',
-    ])
-    expect(world.sandbox.blaxel.keys.size).toBe(0)
-    expect(world.config.read()).toBe(PRIOR)
-  })
-
-  test("the second use takes the first one's session where it is given no credential", async () => {
-    const job = world.machine.job()
-    const first = await job.uses({
-      id: 'one',
-      with: { version: '9.9.2', workspace: 'acme', ...credentials['service-account'] },
-    })
-    const second = await job.uses({ id: 'two', with: { version: '9.9.2', workspace: 'acme' } })
-    expect(second.outputs).toMatchObject({ token: first.outputs.token, 'token-type': 'service-account-key' })
-    expect(world.sandbox.blaxel.keys.size).toBe(1)
-    await job.end()
-    expect(world.sandbox.blaxel.keys.size).toBe(0)
-    expect(world.config.read()).toBeUndefined()
   })
 })
 
@@ -196,16 +82,6 @@ describe('switches', () => {
     expect(world.config.read()).toContain("apiKey: 'of this machine'")
     expect(tree(dirname(world.config.path))).toEqual(['config.yaml'])
     expect((await job.run('bl token acme')).exitCode).toBe(0)
-  })
-
-  test('nothing given: the CLI alone', async () => {
-    const job = world.machine.job()
-    const step = await job.uses()
-    expect(step.outputs).toMatchObject({ version: '9.9.2', authenticated: 'false', workspace: '', token: '' })
-    expect(step.env).toEqual({})
-    expect(step.annotations).toEqual([])
-    expect(requestsTo(world.sandbox, 'api.blaxel.ai')).toEqual([])
-    await job.end()
   })
 
   test('api-url leads to another API, named in the log and to later steps', async () => {

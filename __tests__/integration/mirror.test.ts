@@ -77,12 +77,12 @@ describe('a plain file server as a mirror', () => {
 
   test('can not answer latest, and the message says what it would take', async () => {
     expect(messages(await use({}), 'error')).toEqual([
-      expect.stringMatching(/does not redirect to a release \(it answered 404\).*mirror redirect/),
+      expect.stringMatching(/does not redirect to a release \(it answered 404: not here\)\. Make the mirror redirect/),
     ])
   })
 
-  test.each(['^9.9.0', '9.9.x'])('can not answer the range %s', async (version) => {
-    expect(messages(await use({ version }), 'error')).toEqual([
+  test('can not answer a range', async () => {
+    expect(messages(await use({ version: '^9.9.0' }), 'error')).toEqual([
       expect.stringMatching(/a mirror has no list of releases/),
     ])
     expect(world.sandbox.requests).toEqual([])
@@ -104,17 +104,4 @@ test('a mirror that redirects answers latest', async () => {
   const step = await use({ 'mirror-url': `${MIRROR}/` })
   expect(step.outputs.version).toBe('9.9.1')
   expect(requestsTo(world.sandbox, 'github.com')).toEqual([])
-})
-
-test.each([
-  ['http://mirror.example/toolkit', 'is not an https URL'],
-  ['http://127.evil.example/toolkit', 'is not an https URL'],
-  ['https://user:secret-word@mirror.example/toolkit', 'holds a user or a password'],
-  ['https://mirror.example/toolkit?a=b', 'has a query'],
-  ['mirror.example/toolkit', 'is not a URL'],
-])('mirror-url %s is refused', async (url, why) => {
-  const step = await use({ 'mirror-url': url })
-  expect(messages(step, 'error')).toEqual([expect.stringContaining(`The input mirror-url ${why}`)])
-  expect(step.raw).not.toContain('secret-word')
-  expect(world.sandbox.requests).toEqual([])
 })

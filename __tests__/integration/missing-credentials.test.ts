@@ -51,74 +51,9 @@ const pullRequest = (head: string | undefined) => ({
     base: { repo: { full_name: 'octo-org/hello' } },
   },
 })
-const SKIP = "set 'on-missing-credentials: skip'"
 
-/** Where a run comes from, and what is said where its credential is missing. */
-const runs = [
-  {
-    run: 'a pull request from a fork',
-    job: { eventName: 'pull_request', event: pullRequest('stranger/hello') },
-    says: ['a pull request from a fork, and GitHub gives such runs no secrets', SKIP],
-  },
-  {
-    run: 'a pull request from a fork that was deleted',
-    job: { eventName: 'pull_request', event: pullRequest(undefined) },
-    says: ['a pull request from a fork, and GitHub gives such runs no secrets', SKIP],
-  },
-  {
-    run: "Dependabot's pull request",
-    job: { eventName: 'pull_request', event: pullRequest('octo-org/hello'), actor: 'dependabot[bot]' },
-    says: ['Runs started by Dependabot get only Dependabot secrets: add the missing one there too', SKIP],
-  },
-  {
-    run: 'a pull request of the repository itself',
-    job: { eventName: 'pull_request', event: pullRequest('octo-org/hello') },
-    says: ['Set client-id and client-secret, or api-key', 'the secrets they refer to are empty: check their names'],
-  },
-  {
-    run: 'a push',
-    job: { eventName: 'push', event: {} },
-    says: ['Set client-id and client-secret, or api-key', 'the secrets they refer to are empty: check their names'],
-  },
-]
-
-describe('a workspace without a credential fails and says why, in', () => {
-  test.each(runs)('$run', async ({ job, says }) => {
-    // As in a workflow: the secrets are named, and empty.
-    const step = await world.machine.job(job).uses({
-      with: { workspace: 'acme', 'client-id': '${{ vars.BL_CLIENT_ID }}', 'client-secret': '${{ secrets.BL_SECRET }}' },
-    })
-    expectFailure(step, ["No credential is given for the workspace 'acme'", ...says])
-    for (const other of runs.flatMap((run) => run.says).filter((text) => !says.includes(text))) {
-      expect(step.log).not.toContain(other)
-    }
-    expect(world.sandbox.connects).toEqual([])
-    expect(tree(world.machine.toolCache)).toEqual([])
-  })
-})
-
-/** Half a credential, as a run has it that gets no secrets. */
-const halves = [
-  ['client-id', { 'client-id': CLIENT_ID, 'client-secret': '${{ secrets.BL_SECRET }}' }],
-  ['service-account', { 'service-account': CLIENT_ID, 'api-key': '${{ secrets.BL_API_KEY }}' }],
-] as const
-
-describe('half a credential fails, and its message knows why it may be, in', () => {
-  // What to do in a run of one's own differs by what is missing.
-  const ofTheirs = runs.filter(({ says }) => says.includes(SKIP))
-  const cases = ofTheirs.flatMap((run) => halves.map(([given, inputs]) => ({ ...run, given, inputs })))
-  test.each(cases)('$run: $given', async ({ job, says, given, inputs }) => {
-    const step = await world.machine.job(job).uses({ with: { workspace: 'acme', ...inputs } })
-    expectFailure(step, [`The input ${given} is given without `, ...says])
-  })
-
-  test.each(halves)('a push: %s', async (given, inputs) => {
-    const step = await world.machine.job().uses({ with: { workspace: 'acme', ...inputs } })
-    expectFailure(step, [`The input ${given} is given without `, "is empty: check its name and the job's environment"])
-    expect(step.log).not.toContain('fork')
-  })
-
-  test("Dependabot's pull request: the secret alone, where the ID is kept as a secret, too", async () => {
+describe('half a credential', () => {
+  test("in Dependabot's pull request: the secret alone, where the ID is kept as a secret, too", async () => {
     const job = world.machine.job({ actor: 'dependabot[bot]', secrets: { BL_SECRET: CLIENT_SECRET } })
     const step = await job.uses({
       with: { workspace: 'acme', 'client-id': '${{ secrets.ID }}', 'client-secret': '${{ secrets.BL_SECRET }}' },
@@ -149,12 +84,8 @@ describe('on-missing-credentials: skip', () => {
   })
 
   test.each([
-    ['the workspace', { workspace: '${{ vars.WORKSPACE }}', 'client-id': CLIENT_ID }],
-    ['the workspace, of a service account', { workspace: '${{ vars.WORKSPACE }}', 'service-account': CLIENT_ID }],
-    ['a part of the workspace', { workspace: '${{ vars.TEAM }}-prod', 'client-id': CLIENT_ID }],
     ['all of it', { workspace: '${{ vars.WORKSPACE }}', 'client-id': '${{ vars.BL_CLIENT_ID }}' }],
     ['an option', { workspace: 'acme', login: '${{ vars.LOGIN }}', 'token-lifetime': '${{ vars.LIFETIME }}' }],
-    ['the API', { workspace: 'acme', 'client-id': CLIENT_ID, 'api-url': '${{ vars.API }}' }],
   ])('holds whatever else is empty: %s', async (_, inputs) => {
     await world.config.write('workspaces:\n- name: home\n  credentials:\n    apiKey: "bl_key_of_this_machine"\n')
     const job = world.machine.job({ eventName: 'pull_request', event: pullRequest('stranger/hello') })
@@ -166,11 +97,6 @@ describe('on-missing-credentials: skip', () => {
     ])
     // bl in this job would use the machine's own login.
     expect(said(step, 'warning')).toEqual([expect.stringMatching(/^This machine has its own login to home/) as unknown])
-  })
-
-  test('does not hide half a credential that has its secret', async () => {
-    const step = await world.machine.job().uses({ with: { ...skip, 'client-secret': CLIENT_SECRET } })
-    expectFailure(step, ['The input client-secret is given without client-id', 'is empty: check its name'])
   })
 
   test('logs in as ever where a credential is given', async () => {
@@ -220,7 +146,6 @@ describe('install only', () => {
 
   test.each([
     ['BL_WORKSPACE', { BL_WORKSPACE: 'acme' }, 'no credential is given'],
-    ['BL_API_KEY', { BL_API_KEY: API_KEY }, 'no workspace is named'],
     ['BL_CLIENT_CREDENTIALS', { BL_CLIENT_CREDENTIALS: PAIR }, 'no workspace is named'],
   ])('is what %s alone in the environment means, with a notice that says what is missing', async (_, env, says) => {
     const step = await world.machine.job({ env }).uses()
@@ -267,26 +192,6 @@ describe('the environment', () => {
     expect(step.outputs).toMatchObject({ 'token-type': 'api-key' })
     expect(said(step, 'warning')).toEqual([expect.stringMatching(/^BL_CLIENT_CREDENTIALS /) as unknown])
   })
-
-  test.each([
-    ['BL_CLIENT_CREDENTIALS', /^BL_CLIENT_CREDENTIALS is set but empty .*later bl calls fail.*Remove it/],
-    ['BL_API_KEY', /^BL_API_KEY is set but empty .*Remove it/],
-  ])('with an empty %s draws a warning, and counts as none', async (name, warning) => {
-    const job = world.machine.job({ env: { [name]: '${{ secrets.MISSING }}' } })
-    const step = await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
-    expect(step.outputs).toMatchObject({ authenticated: 'true', 'token-type': 'oauth' })
-    expect(said(step, 'warning')).toEqual([expect.stringMatching(warning) as unknown])
-    expect(Object.values(step.env)).not.toContain('')
-  })
-
-  test.each(['BL_WORKSPACE', 'BL_API_URL', 'BL_ENV', 'BL_TOKEN'])('with an empty %s counts as none', async (name) => {
-    const job = world.machine.job({ env: { [name]: '' } })
-    const step = await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
-    expect(step.outputs).toMatchObject({ authenticated: 'true' })
-    expect(step.annotations).toEqual([])
-    expect(Object.values(step.env)).not.toContain('')
-    expect((await job.run('bl get agents --skip-version-warning')).exitCode).toBe(0)
-  })
 })
 
 /** The secret is masked before a word is printed, and not shown. */
@@ -298,43 +203,14 @@ function expectMasked(step: StepResult, secret: string): void {
 }
 
 describe('a second use in the same job, with the workspace alone', () => {
-  const kinds: [string, Readonly<Record<string, string>>, string][] = [
-    ['an OAuth token', credentials.oauth, 'oauth'],
-    ['a minted key', credentials['service-account'], 'service-account-key'],
-  ]
-
-  test.each(kinds)('takes the session token of the first as it is: %s', async (_, credential, type) => {
-    const { sandbox, machine } = world
-    const job = machine.job()
-    const first = await job.uses({ with: { workspace: 'acme', ...credential } })
-    const made = sandbox.requests.filter(({ method }) => method === 'POST').length
+  test('asks for the credential as an input once the API does not take it any more', async () => {
+    const job = world.machine.job()
+    const first = await job.uses({ with: { workspace: 'acme', ...credentials.oauth } })
+    world.sandbox.blaxel.revoke(first.outputs.token ?? '')
     const second = await job.uses({ with: { workspace: 'acme' } })
-
-    expect(second.exitCode).toBe(0)
-    expect(second.outputs).toMatchObject({ workspace: 'acme', token: first.outputs.token, 'token-type': type })
-    expect(second.env).toEqual({ BL_WORKSPACE: 'acme', BL_API_KEY: first.outputs.token, BL_TOKEN: first.outputs.token })
-    expect(said(second, 'notice')).toEqual([])
-    expect(sandbox.requests.filter(({ method }) => method === 'POST')).toHaveLength(made)
-    expectMasked(second, first.outputs.token ?? '')
-
-    const posts = await job.end()
-    expect(posts.map(({ exitCode }) => exitCode)).toEqual([0, 0])
-    expect(posts.flatMap(({ annotations }) => annotations)).toEqual([])
-    expect(sandbox.blaxel.keys.size).toBe(0)
-    expect(tree(machine.home)).toEqual([])
+    expectFailure(second, ['The Blaxel API rejected BL_API_KEY (401', 'set the credential as an input (with:)'])
+    expectHidden(second, [first.outputs.token ?? ''])
   })
-
-  test.each(kinds)(
-    'asks for the credential as an input once the API does not take it any more: %s',
-    async (_, kind) => {
-      const job = world.machine.job()
-      const first = await job.uses({ with: { workspace: 'acme', ...kind } })
-      world.sandbox.blaxel.revoke(first.outputs.token ?? '')
-      const second = await job.uses({ with: { workspace: 'acme' } })
-      expectFailure(second, ['The Blaxel API rejected BL_API_KEY (401', 'set the credential as an input (with:)'])
-      expectHidden(second, [first.outputs.token ?? ''])
-    },
-  )
 
   test('does not take a BL_API_KEY that a step has set since for one', async () => {
     const job = world.machine.job()
@@ -372,29 +248,6 @@ describe('an api-key that is a JWT', () => {
     expect(world.sandbox.requests.filter(({ method }) => method === 'POST')).toEqual([])
     await job.end()
     expect(tree(world.machine.home)).toEqual([])
-  })
-
-  test('that has expired by the clock of this machine is used all the same, where the API takes it', async () => {
-    const token = jwt(-HOUR)
-    world.sandbox.blaxel.addApiKey(token, { workspaces: ['acme'] })
-    const job = world.machine.job()
-    const step = await job.uses({ with: { workspace: 'acme', 'api-key': token } })
-    expect(step.exitCode).toBe(0)
-    expect(step.outputs).toMatchObject({ token, authenticated: 'true' })
-    expect(world.config.read()).toContain(token)
-    expect((await job.run('bl token --skip-version-warning')).log).toBe('***\n')
-    await job.end()
-    expect(tree(world.machine.home)).toEqual([])
-  })
-
-  test('that has expired explains the refusal', async () => {
-    const token = jwt(-HOUR)
-    const step = await world.machine.job().uses({ with: { workspace: 'acme', 'api-key': token } })
-    expectFailure(step, [
-      /^The Blaxel API rejected api-key \(401: unauthorized\)\. It expired at \d{4}-\d\d-\d\dT[\d:.]+Z\. /,
-      'Use a fresh token',
-    ])
-    expectHidden(step, [token])
   })
 
   test('that has not expired and is refused is not called expired', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { existsSync, readFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { parse } from 'yaml'
 import { expectFailure } from './failure.ts'
 import { API_KEY, credentials, inWorld, tree } from './world.ts'
@@ -103,14 +103,10 @@ describe('a runner without a home', () => {
     }),
   )
 
-  test.concurrent.each([
-    ['missing', {}, [HOME], 'is not set'],
-    ['empty', { [HOME]: '' }, [], 'is not set'],
-    ['relative', { [HOME]: join('home', 'runner') }, [], 'is not an absolute path'],
-  ])('opens no session with a login: it is %s', (_, env, omit, says) =>
+  test.concurrent('opens no session with a login', () =>
     inWorld(async ({ machine, sandbox }) => {
-      const step = await machine.job({ env, omit }).uses({ with: good })
-      expectFailure(step, [`${HOME} ${says}. Set it in the runner's environment, or set 'login: false'.`])
+      const step = await machine.job({ omit: [HOME] }).uses({ with: good })
+      expectFailure(step, [`${HOME} is not set. Set it in the runner's environment, or set 'login: false'.`])
       expect(sandbox.connects).toEqual([])
     }),
   )

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { createMachine, type Machine } from '../../sandbox/machine.ts'
 import type { StepResult } from '../../sandbox/job.ts'
+import { hurried } from './threats/preload.ts'
 import { credentials, openWorld, visible, type World } from './world.ts'
 
 const MIRROR = { host: 'mirror.invalid', url: 'https://mirror.invalid/toolkit' }
@@ -20,21 +21,21 @@ async function machineWith(change: Record<string, string>, without: readonly str
 
 function fromMirror(machine: Machine): Promise<StepResult> {
   return machine
-    .job()
+    .job({ env: hurried(world) })
     .uses({ with: { version: '9.9.2', checksum: world.sandbox.github.sha256('9.9.2'), 'mirror-url': MIRROR.url } })
 }
 
 describe('no_proxy', () => {
-  test.each(['*.invalid', '*', 'a.example, MIRROR.invalid:443'])("'%s' goes past the proxy", async (no_proxy) => {
-    const step = await fromMirror(await machineWith({ no_proxy }))
+  test('that names the host goes past the proxy', async () => {
+    const step = await fromMirror(await machineWith({ no_proxy: 'a.example, *.invalid' }))
     expect(step.annotations).toEqual([
       { level: 'error', message: expect.stringContaining('No connection to mirror.invalid') as unknown },
     ])
     expect(world.sandbox.connects).toEqual([])
   })
 
-  test.each(['mirror.invalid:8443', '*.mirror.invalid', 'rror.invalid'])("'%s' does not", async (NO_PROXY) => {
-    const step = await fromMirror(await machineWith({ NO_PROXY }))
+  test('that names another does not', async () => {
+    const step = await fromMirror(await machineWith({ NO_PROXY: 'rror.invalid' }))
     expect(step.exitCode).toBe(0)
     expect(world.sandbox.connects).toEqual(['mirror.invalid:443'])
   })
@@ -101,16 +102,6 @@ describe('a proxy', () => {
         level: 'error',
         message: expect.stringMatching(/proxy refused to connect to mirror\.invalid \(403\).*no_proxy/) as unknown,
       },
-    ])
-  })
-
-  test.each([
-    ...['socks5://proxy.example', 'http://', 'http://[bad'],
-    ...['"http://proxy.example:3128"', "'proxy.example:3128'", '${PROXY}', '<proxy>:3128'],
-  ])("that is '%s' is refused", async (https_proxy) => {
-    const step = await fromMirror(await machineWith({ https_proxy }))
-    expect(step.annotations).toEqual([
-      { level: 'error', message: expect.stringContaining('https_proxy is not the URL of an http proxy') as unknown },
     ])
   })
 

@@ -49,20 +49,6 @@ describe('client-id and client-secret', () => {
     expect(visible(step)).not.toContain(CLIENT_SECRET)
     expect(sandbox.refused).toEqual([])
   })
-
-  test('that the API does not accept end in one error', async () => {
-    const step = await world.machine
-      .job()
-      .uses({ with: { workspace: 'acme', 'client-id': 'sa-deployer', 'client-secret': 'wrong-secret' } })
-    expect(step.exitCode).toBe(1)
-    expect(step.annotations).toEqual([
-      {
-        level: 'error',
-        message: expect.stringMatching(/rejected client-id and client-secret \(400/) as unknown,
-      },
-    ])
-    expect(visible(step)).not.toContain('wrong-secret')
-  })
 })
 
 describe('api-key with service-account', () => {

@@ -61,7 +61,12 @@ describe('threat 27: what an earlier use exported counts for its own workspace a
       expect(next.outputs).toMatchObject({ workspace: 'acme', token: first.outputs.token })
       expect(next.outputs['token-type']).toBe(first.outputs['token-type'])
     }
-    await job.end()
+    expect(world.sandbox.blaxel.issued).toHaveLength(
+      'api-key' in credential && !('service-account' in credential) ? 0 : 1,
+    )
+    const posts = await job.end()
+    expect(posts.map(({ exitCode, annotations }) => [exitCode, annotations])).toEqual(posts.map(() => [0, []]))
+    expect(world.sandbox.blaxel.keys.size).toBe(0)
   })
 
   test('a key that the job sets beside another BL_WORKSPACE is not tried either', async () => {
@@ -96,8 +101,6 @@ describe('threat 13: the API is named in the log, and what set it, wherever it i
   })
 
   test.each([
-    ['BL_ENV', {}, { BL_ENV: 'dev' }, 'BL_ENV'],
-    ['BL_API_URL', {}, { BL_API_URL: `${DEV}/` }, 'BL_API_URL'],
     ['BL_API_URL before BL_ENV', {}, { BL_API_URL: DEV, BL_ENV: 'prod' }, 'BL_API_URL'],
     ['the input', { 'api-url': DEV }, { BL_ENV: 'prod' }, 'the input api-url'],
   ])('%s', async (_, inputs, env, source) => {
@@ -126,7 +129,6 @@ describe('threat 13: the API is named in the log, and what set it, wherever it i
 
   test.each([
     ['nothing', {}, {}],
-    ['BL_ENV=prod', {}, { BL_ENV: 'prod' }],
     ['the default as an input', { 'api-url': 'https://api.blaxel.ai/v0/' }, {}],
   ])('and is not worth a line with %s', async (_, inputs, env) => {
     const job = world.machine.job({ env })
@@ -144,10 +146,8 @@ describe('threat 6: a blaxel.toml in the checkout that sets another workspace', 
   }
 
   test.each([
-    ['in double quotes', 'workspace = "beta"\n', 1, 'beta'],
+    // unit/checkout.test.ts has the forms.
     ['in single quotes, with a comment', "# ours\r\n\r\nname = 'x'\r\n  workspace='beta' # not acme\r\n", 4, 'beta'],
-    ['by a quoted key', '"workspace" = "team-2"\n[env]\nX = "1"\n', 1, 'team-2'],
-    ['in capitals, which bl does not tell apart', 'type = "agent"\nWorkspace = "beta"', 2, 'beta'],
     ['by a name that no workspace has', 'workspace = "::warning::two words"\n', 1, ': :warning: :two words'],
   ])('is named with its line and both workspaces: %s', async (_, toml, line, other) => {
     const step = await use(toml)
@@ -162,15 +162,12 @@ describe('threat 6: a blaxel.toml in the checkout that sets another workspace', 
     expect(said(step, 'warning')).toEqual([expect.stringContaining("sets the workspace 'beta' (line 1)") as unknown])
   })
 
-  test.each([
-    ['the same workspace', 'workspace = "acme"\n'],
-    ['none', 'workspace = ""\n'],
-    ['one in a table of another name', 'type = "job"\n[runtime]\nworkspace = "beta"\n'],
-    ['one in a comment', '# workspace = "beta"\n'],
-    ['something longer', 'workspaces = "beta"\nmy_workspace = "beta"\n'],
-  ])('is the only kind that is named: not %s', async (_, toml) => {
-    const step = await use(toml)
-    expect(step.exitCode).toBe(0)
-    expect(step.annotations).toEqual([])
-  })
+  test.each([['the same workspace', 'workspace = "acme"\n']])(
+    'is the only kind that is named: not %s',
+    async (_, toml) => {
+      const step = await use(toml)
+      expect(step.exitCode).toBe(0)
+      expect(step.annotations).toEqual([])
+    },
+  )
 })

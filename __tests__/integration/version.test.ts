@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { StepResult } from '../../sandbox/job.ts'
 import type { Answer } from '../../sandbox/sandbox.ts'
-import { preloaded } from './threats/preload.ts'
+import { hurried, preloaded } from './threats/preload.ts'
 import { credentials, openWorld, requestsTo, tree, type World } from './world.ts'
 
 const ARCHIVE = /\/blaxel_[A-Za-z]+_[a-z0-9_]+\.(?:tar\.gz|zip)$/
@@ -27,35 +27,25 @@ function warnings(step: StepResult): string[] {
 }
 
 describe('latest', () => {
-  test.each(['', 'latest'])("'%s' costs one redirect and no REST API", async (version) => {
-    const step = await use({ version })
+  test('costs one redirect and no REST API', async () => {
+    const step = await use({ version: 'latest' })
     expect(step.outputs.version).toBe('9.9.2')
     expect(requestsTo(world.sandbox, 'github.com')[0]).toBe('GET /blaxel-ai/toolkit/releases/latest')
     expect(requestsTo(world.sandbox, 'api.github.com')).toEqual([])
   })
 
-  test('that is in the tool cache costs that one request alone', async () => {
-    await use({})
-    const before = world.sandbox.requests.length
+  test('that is a prerelease gives way to the newest good one, with a warning', async () => {
+    const version = '9.9.3-dev2'
+    world.sandbox.github.publish({ version })
+    world.sandbox.github.publish({ version: '9.9.0' })
+    world.sandbox.github.latest = `v${version}`
     const step = await use({})
-    expect(step.outputs).toMatchObject({ version: '9.9.2', 'cache-hit': 'true', 'verified-by': 'release-checksums' })
-    expect(world.sandbox.requests.slice(before)).toHaveLength(1)
+    expect(step.outputs.version).toBe('9.9.2')
+    expect(warnings(step)).toEqual([
+      `The latest release, ${version}, looks like a prerelease; using 9.9.2, the previous stable release.`,
+    ])
+    expect((await use({ version })).outputs.version).toBe(version)
   })
-
-  test.each(['9.9.3-rc1', '9.9.3-dev2', '9.9.3-preview'])(
-    'that is %s gives way to the newest good one, with a warning',
-    async (version) => {
-      world.sandbox.github.publish({ version })
-      world.sandbox.github.publish({ version: '9.9.0' })
-      world.sandbox.github.latest = `v${version}`
-      const step = await use({})
-      expect(step.outputs.version).toBe('9.9.2')
-      expect(warnings(step)).toEqual([
-        `The latest release, ${version}, looks like a prerelease; using 9.9.2, the previous stable release.`,
-      ])
-      expect((await use({ version })).outputs.version).toBe(version)
-    },
-  )
 
   test.each([
     ['its archive', { archive: null }],
@@ -91,12 +81,8 @@ describe('a range', () => {
 
   test.each([
     ['0.1.x', '0.1.101'],
-    ['^0.1.90', '0.1.101'],
-    ['~0.1.90', '0.1.101'],
     ['>=0.1.90 <0.1.100', '0.1.95'],
-    ['>=0.2.0 <1', '0.2.0'],
     ['>=0.2.1-rc0 <0.3', '0.2.1-rc1'],
-    ['0.x', '0.2.0'],
   ])('%s is the newest release that matches: %s', async (range, version) => {
     // Their sums are known, and the sandbox's archives are others.
     const step = await use({ version: range, checksum: world.sandbox.github.sha256(version) })
@@ -135,28 +121,11 @@ describe('api.github.com', () => {
   const headersThere = () =>
     world.sandbox.requests.filter(({ host }) => host === 'api.github.com').map(({ headers }) => headers.authorization)
 
-  test("gets the job's own token on github.com, and nobody else does", async () => {
-    await use({ version: '9.9.x' })
-    expect(headersThere()).toEqual([expect.stringMatching(/^Bearer gh/)])
-    const others = world.sandbox.requests.filter(({ host }) => host !== 'api.github.com')
-    expect(others.map(({ headers }) => headers.authorization).filter((header) => header?.includes('gh'))).toEqual([])
-  })
-
-  test.each(['', 'ghp_given_by_the_user_0123456789'])(
-    'gets no token on GitHub Enterprise Server (github-token: %j)',
-    async (token) => {
-      const job = world.machine.job({ serverUrl: 'https://ghes.example' })
-      const step = await use({ version: '9.9.x', ...(token === '' ? {} : { 'github-token': token }) }, job)
-      expect(step.outputs.version).toBe('9.9.2')
-      expect(headersThere()).toEqual([undefined])
-    },
-  )
-
-  test.each([403, 429])('with its quota used up (%s): the message says when it is filled again', async (status) => {
+  test('with its quota used up: the message says when it is filled again', async () => {
     const headers = { 'x-ratelimit-remaining': '0', 'x-ratelimit-reset': '1893456000' }
     world.sandbox.intercept({
       ...list,
-      answer: { kind: 'respond', status, headers, body: { message: 'API rate limit exceeded' } },
+      answer: { kind: 'respond', status: 403, headers, body: { message: 'API rate limit exceeded' } },
     })
     const step = await use({ version: '9.9.x' })
     expect(errors(step)).toEqual([
@@ -179,7 +148,7 @@ describe('api.github.com', () => {
 
   test('that asks for a pause (403, Retry-After) is waited for', async () => {
     world.sandbox.intercept({ ...list, answer: limited, times: 2 })
-    const step = await use({ version: '9.9.x' })
+    const step = await use({ version: '9.9.x' }, world.machine.job({ env: hurried(world) }))
     expect([step.outputs.version, errors(step)]).toEqual(['9.9.2', []])
     expect(requestsTo(world.sandbox, 'api.github.com')).toHaveLength(3)
   })
@@ -202,16 +171,10 @@ describe('api.github.com', () => {
     expect(headersThere()).toEqual([expect.stringContaining('Bearer'), undefined])
   })
 
-  test.each<[string, Answer]>([
-    ['an IP allow list', addressNotAllowed],
-    ['a block', { kind: 'respond', status: 403, body: { message: 'Repository access blocked' } }],
-    ['a reason that is no JSON', { kind: 'respond', status: 403, body: 'Request forbidden by administrative rules.' }],
-  ])('that forbids every request, by %s: the message has its reason', async (_, answer) => {
-    world.sandbox.intercept({ ...list, answer })
+  test('that forbids every request: the message has its reason', async () => {
+    world.sandbox.intercept({ ...list, answer: addressNotAllowed })
     const step = await use({ version: '9.9.x' })
-    const { body } = answer as { body: { message: string } | string }
-    const reason = typeof body === 'string' ? '(403)' : `(403: ${body.message})`
-    expect(errors(step)).toEqual([expect.stringContaining(reason)])
+    expect(errors(step)).toEqual([expect.stringContaining('(403: The organization has an IP allow list enabled')])
     expect(requestsTo(world.sandbox, 'api.github.com')).toHaveLength(2)
   })
 
@@ -230,72 +193,24 @@ describe('version-file', () => {
   }
 
   test.each([
-    ['.tool-versions', '# tools\nnodejs 24.0.0\nblaxel-extra 1.0.0\nblaxel 9.9.1 9.9.2 # pinned\n'],
     ['sub/.tool-versions', 'bl v9.9.1\r\n'],
     ['.bl-version', '\uFEFFv9.9.1\r\n\r\n'],
-    ['versions/bl.txt', '9.9.1'],
-    ['.bl-version', '# the newest that was tested\n\n9.9.1 # not 9.9.2\n'],
   ])('%s: %j names 9.9.1', async (name, text) => {
     write(name, text)
     expect((await use({ 'version-file': name })).outputs.version).toBe('9.9.1')
   })
 
-  test.each([
-    ['.tool-versions', 'nodejs 24.0.0\n', '.tool-versions has no line for blaxel'],
-    ['.tool-versions', 'a 1\nblaxel latest\n', '.tool-versions, line 2, is not an exact version'],
-    ['.tool-versions', 'blaxel\n', '.tool-versions, line 1, is not an exact version'],
-    ['.bl-version', '\n\n', '.bl-version holds no version'],
-    ['.bl-version', '9.9.1\n9.9.2\n', '.bl-version has more than one line of content (line 2)'],
-    ['.bl-version', '^9.9.1\n', '.bl-version, line 1, is not an exact version'],
-    ['.bl-version', '0.1.17\n', '.bl-version, line 1, names an older version'],
-  ])('%s: %j is an error that names the place', async (name, text, message) => {
-    write(name, text)
-    const step = await use({ 'version-file': name })
-    expect(errors(step)).toEqual([expect.stringContaining(message)])
+  test('without an exact version is an error that names the place', async () => {
+    write('.tool-versions', 'a 1\nblaxel latest\n')
+    const step = await use({ 'version-file': '.tool-versions' })
+    expect(errors(step)).toEqual([expect.stringContaining('.tool-versions, line 2, is not an exact version')])
     expect(world.sandbox.requests).toEqual([])
   })
 
-  test.each([
-    ['missing', () => undefined, 'does not exist'],
-    [
-      'link',
-      (path: string) => {
-        symlinkSync('/etc/hostname', path)
-      },
-      'is a symbolic link',
-    ],
-    [
-      'large',
-      (path: string) => {
-        writeFileSync(path, '9'.repeat(64_001))
-      },
-      'is larger than 64 kB',
-    ],
-    [
-      'folder',
-      (path: string) => {
-        mkdirSync(path)
-      },
-      'is not a regular file',
-    ],
-    [
-      '../outside',
-      (path: string) => {
-        writeFileSync(path, '9.9.1')
-      },
-      'is outside the checkout',
-    ],
-  ])('%s: a file that is none is an error', async (name, make, why) => {
-    make(join(world.machine.workspace, name))
-    const step = await use({ 'version-file': name })
-    expect(errors(step)).toEqual([expect.stringContaining(`${name}, which ${why}`)])
-  })
-
-  test('and version at once are an error', async () => {
-    write('.bl-version', '9.9.1')
-    expect(errors(await use({ 'version-file': '.bl-version', version: '9.9.1' }))).toEqual([
-      expect.stringContaining('Both inputs version and version-file'),
-    ])
+  test('outside the checkout is an error', async () => {
+    write('../outside', '9.9.1')
+    const step = await use({ 'version-file': '../outside' })
+    expect(errors(step)).toEqual([expect.stringContaining('../outside, which is outside the checkout')])
   })
 
   test('of a pull request that asks for a bl which believes refusals gets a warning', async () => {

@@ -38,8 +38,10 @@ describe('a web page is no verdict on the credential:', () => {
       "511, application/json, 'Network Authentication Required'",
     ],
   ]
-  const rows = (['token', 'workspace', 'mint'] as const).flatMap((request) =>
-    pages.map(([what, answer, says]) => ({ request, what, answer, says })),
+  const rows = pages.flatMap(([what, answer, says]) =>
+    (what === '403' ? (['token', 'workspace', 'mint'] as const) : (['token'] as const)).map((request) => ({
+      ...{ request, what, answer, says },
+    })),
   )
   test.concurrent.each(rows)('$request gets one with $what', ({ request, answer, says }) =>
     inWorld(async ({ sandbox, machine }) => {
@@ -47,7 +49,10 @@ describe('a web page is no verdict on the credential:', () => {
       sandbox.intercept({ host: API, method, path, answer })
       const job = machine.job()
       const step = await job.uses({ with: { workspace: 'acme', ...credential } })
-      expectFailure(step, [intercepted(API, says), 'Your credential was not rejected.'])
+      expectFailure(step, [
+        intercepted(API, says),
+        request === 'mint' ? 'No key was left behind.' : 'Your credential was not rejected.',
+      ])
       const ended = await job.end()
       for (const each of [step, ...ended]) {
         expect(visible(each)).not.toContain(BODY)
@@ -74,7 +79,6 @@ describe('a web page is no release:', () => {
   const CHECKSUMS = /checksums\.txt$/
   const rows: [string, string, string, RegExp, Record<string, string>, Answer][] = [
     ['latest', "200, text/html, 'Sign in'", 'github.com', LATEST, {}, page(200, 'Sign in')],
-    ['latest', "403, text/html, 'Blocked'", 'github.com', LATEST, {}, page(403, 'Blocked')],
     ['archive', "200, text/html, 'Sign in'", 'github.com', ARCHIVE, { version: '9.9.2' }, page(200, 'Sign in')],
     [
       'archive',
@@ -86,10 +90,6 @@ describe('a web page is no release:', () => {
     ],
     ['archive', "403, text/html, 'Blocked'", 'github.com', ARCHIVE, { version: '9.9.2' }, page(403, 'Blocked')],
     ['checksums file', "200, text/html, 'Hi'", 'github.com', CHECKSUMS, { version: '9.9.2' }, page(200, 'Hi')],
-    ['checksums file', "451, text/html, 'Hi'", 'github.com', CHECKSUMS, { version: '9.9.2' }, page(451, 'Hi')],
-    ['archive', "200, text/html, 'Hi'", ASSETS, /./, { version: '9.9.2' }, page(200, 'Hi')],
-    ['archive', "403, text/html, 'Hi'", ASSETS, /./, { version: '9.9.2' }, page(403, 'Hi')],
-    ['list', "200, text/html, 'Sign in'", 'api.github.com', /./, { version: '9.9.x' }, page(200, 'Sign in')],
     ['list', "403, text/html, 'Blocked'", 'api.github.com', /./, { version: '9.9.x' }, page(403, 'Blocked')],
   ]
   test.concurrent.each(rows)('%s is one (%s)', (_, says, host, path, inputs, answer) =>
@@ -119,7 +119,7 @@ describe('a web page is no release:', () => {
       }))
       const inputs = { version: '9.9.2', 'mirror-url': 'https://mirror.example' }
       const step = await machine.job().uses({ with: inputs })
-      expectFailure(step, ['Release 9.9.2 of the Blaxel CLI, or its archive'])
+      expectFailure(step, ['Release 9.9.2 of the Blaxel CLI, or its archive for'])
     }),
   )
 })
@@ -127,13 +127,6 @@ describe('a web page is no release:', () => {
 describe('the reason of a server is shown:', () => {
   const reason = 'API rate limit exceeded for 192.0.2.1'
   const rows: [string, string, RegExp, Record<string, string>, Answer][] = [
-    [
-      'a quota that is used up',
-      'api.github.com',
-      /./,
-      { version: '9.9.x' },
-      { kind: 'respond', status: 403, headers: { 'x-ratelimit-remaining': '0' }, body: { message: reason } },
-    ],
     [
       'an archive that is refused',
       'github.com',

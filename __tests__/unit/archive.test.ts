@@ -104,6 +104,7 @@ describe.each(both)('a .%s', (format) => {
       fc.asyncProperty(fc.nat({ max: whole.length - 1 }), async (length) => {
         expect(await rejectionOf(unpack(whole.subarray(0, length), format))).toBeInstanceOf(SetupError)
       }),
+      60,
     )
   })
 
@@ -130,6 +131,7 @@ describe.each(both)('a .%s', (format) => {
         expect(await rejectionOf(unpack(Buffer.from(bytes), format))).toBeInstanceOf(SetupError)
         expect(existsSync(target)).toBe(false)
       }),
+      60,
     )
   })
 
@@ -156,6 +158,7 @@ describe.each(both)('a .%s', (format) => {
         await unpack(whole, format, { pieceBytes })
         expect(readFileSync(target)).toEqual(PROGRAM)
       }),
+      60,
     )
   })
 })
@@ -181,6 +184,7 @@ describe('a .tar.gz', () => {
       fc.asyncProperty(fc.nat({ max: start + PROGRAM.length - 1 }), async (length) => {
         expect(await rejectionOf(unpack(gzipSync(tar.subarray(0, length)), 'tar.gz'))).toBeInstanceOf(SetupError)
       }),
+      60,
     )
   })
 

@@ -283,6 +283,7 @@ describe('logins that come and go in any order', () => {
         expectNoToken(home)
         rmSync(home.path, { recursive: true })
       }),
+      60,
     )
   })
 
@@ -452,6 +453,7 @@ describe('another process that changes the config between the logins', () => {
         expectNoToken(home)
         rmSync(home.path, { recursive: true })
       }),
+      100,
     )
   })
 

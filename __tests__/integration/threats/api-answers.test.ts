@@ -122,7 +122,7 @@ describe('threat 12: no credential follows a redirect:', () => {
     const trap = trapHost()
     const location = `${trap.url}/v0`
     const step = await tryWith(name, { kind: 'respond', status, headers: { location } })
-    expectFailure(step, [`${HOST} redirects API requests (${status})`])
+    expectFailure(step, [`${HOST} redirects API requests (${status} to evil.example)`])
     expect([trap.requests, sent(name)]).toEqual([[], 1])
   })
 
@@ -143,28 +143,14 @@ describe('threat 12: no credential follows a redirect:', () => {
 
 describe('threat 13: credentials go to the Blaxel API alone:', () => {
   const PASSWORD = 'url-passw0rd'
+  // unit/endpoint.test.ts has the table, and a property over any address.
   const urls = [
     'http://api.blaxel.ai/v0',
-    'http://127.evil.example/v0',
     'http://127.0.0.1.evil.example/v0',
-    'http://localhost.evil.example/v0',
-    'http://0.0.0.0/v0',
-    'http://[::ffff:7f00:1].evil.example/v0',
-    'http://evil.example#@127.0.0.1/v0',
-    'http://127.0.0.1@evil.example/v0',
     `https://user:${PASSWORD}@api.blaxel.ai/v0`,
-    `https://${PASSWORD}@api.blaxel.ai/v0`,
-    'ftp://127.0.0.1/v0',
     'file:///etc/passwd',
   ]
-  const foreign = [
-    'https://evil.example/v0',
-    'https://127.evil.example/v0',
-    'https://localhost.evil.example/v0',
-    'https://api.blaxel.ai.evil.example/v0',
-    'https://evilblaxel.ai/v0',
-    'https://api.blaxel.ai@evil.example/v0',
-  ]
+  const foreign = ['https://evil.example/v0', 'https://api.blaxel.ai.evil.example/v0']
 
   async function expectRefused(step: Promise<StepResult>): Promise<void> {
     const result = await step
@@ -336,14 +322,14 @@ describe('threat 22: nothing hangs:', () => {
     const running = machine.job({ debug: true }).start({ with: { workspace: 'acme', ...credentials.oauth } })
     const pause = await new Promise<number>((resolve) => {
       const look = setInterval(() => {
-        const [, ms] = /Retrying POST \S+ in (\d+) ms/.exec(running.outputSoFar()) ?? []
-        if (ms === undefined) return
+        const [, seconds] = /Retrying POST \S+ in ([\d.]+) s/.exec(running.outputSoFar()) ?? []
+        if (seconds === undefined) return
         clearInterval(look)
-        resolve(Number(ms))
+        resolve(Number(seconds))
       }, 20)
     })
-    expect(pause).toBeGreaterThanOrEqual(60_000)
-    expect(pause).toBeLessThan(62_000)
+    expect(pause).toBeGreaterThanOrEqual(60)
+    expect(pause).toBeLessThan(62)
     running.kill('SIGINT')
     expectFailure(await running.result, ['The step was cancelled (SIGINT)'])
   })

@@ -24,11 +24,16 @@ const ALLOWED_FOR_LOGIN = [...ALLOWED, 'BL_API_KEY', 'BL_API_URL', 'BL_ENV']
 
 describe('threat 7: credentials of the job do not reach bl login:', () => {
   test.each([
-    ['a foreign BL_CLIENT_CREDENTIALS, which would win', { BL_CLIENT_CREDENTIALS: FOREIGN_PAIR }],
+    [
+      'those of somebody else, and headers for every request',
+      {
+        BL_CLIENT_CREDENTIALS: FOREIGN_PAIR,
+        BL_API_KEY: 'bl_key_of_a_stranger_0123',
+        BL_WORKSPACE: 'gamma',
+        BLAXEL_CUSTOM_HEADERS: 'X-Blaxel-Authorization: Bearer stranger',
+      },
+    ],
     ['an empty BL_CLIENT_CREDENTIALS, which would break it', { BL_CLIENT_CREDENTIALS: '' }],
-    ['a foreign BL_API_KEY', { BL_API_KEY: 'bl_key_of_a_stranger_0123' }],
-    ['a foreign BL_WORKSPACE', { BL_WORKSPACE: 'gamma' }],
-    ['headers for every request', { BLAXEL_CUSTOM_HEADERS: 'X-Blaxel-Authorization: Bearer stranger' }],
   ])('%s', async (_, env) => {
     const { sandbox, machine } = world
     const job = machine.job({ env })
@@ -89,7 +94,7 @@ describe('threat 14: bl is told nothing secret by its arguments:', () => {
 
 describe('threat 15: a workspace is one word for bl, or refused:', () => {
   const good = { 'api-key': API_KEY }
-  const runs = process.env.LONG === '1' ? 300 : 12
+  const runs = process.env.LONG === '1' ? 300 : 7
   const name = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/
   const hostile = fc
     .oneof(
@@ -117,15 +122,15 @@ describe('threat 15: a workspace is one word for bl, or refused:', () => {
 
   test('hostile ones are refused before anything runs or is asked', async () => {
     const { sandbox, machine } = world
-    const words = ['null', 'TRUE', 'no', 'Off', 'y'].map((word) => [word] as [string])
-    const quoting = [['$(touch hit)'], ['; touch hit'], ['--help'], ['../acme'], ['a\nb']] as [string][]
+    // unit/values.test.ts has the table.
+    const examples: [string][] = [['no'], ['$(touch hit)'], ['--help'], ['../acme'], ['a\nb']]
     await fc.assert(
       fc.asyncProperty(hostile, async (workspace) => {
         // An expression would be evaluated by the runner before the action sees it.
         const step = await machine.job().uses({ with: { ...good, workspace: workspace.replaceAll('${{', '$ {{') } })
         expectFailure(step, ['The input workspace is'])
       }),
-      { numRuns: runs, examples: [...words, ...quoting] },
+      { numRuns: runs, examples },
     )
     expect([sandbox.connects, sandbox.github.invocations()]).toEqual([[], []])
     for (const directory of [machine.home, machine.toolCache, machine.workspace]) expect(tree(directory)).toEqual([])
@@ -133,8 +138,8 @@ describe('threat 15: a workspace is one word for bl, or refused:', () => {
 
   test('good ones reach bl and the API as they are', async () => {
     const { sandbox, machine } = world
-    const names = fc.sample(fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_-]{1,62}$/), process.env.LONG === '1' ? 60 : 3)
-    for (const workspace of ['0', 'null-', '123', 'a'.repeat(63), ...names]) {
+    const names = fc.sample(fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_-]{1,62}$/), process.env.LONG === '1' ? 60 : 1)
+    for (const workspace of ['0', 'a'.repeat(63), ...names]) {
       if (/^(null|true|false|yes|no|on|off)$/i.test(workspace)) continue
       sandbox.blaxel.addWorkspace(workspace)
       sandbox.blaxel.addApiKey(API_KEY, { workspaces: [workspace] })

@@ -152,7 +152,7 @@ describe('threat 35: a variable of the runner that is not set, or is no absolute
     }),
   )
 
-  test.concurrent.each(['', 'home', './home', '~'])('HOME is %j', (HOME) =>
+  test.concurrent.each(['', 'home'])('HOME is %j', (HOME) =>
     inWorld(async ({ sandbox, machine }) => {
       const step = await machine.job().uses({ with: good, env: { HOME } })
       expectFailure(step, [HOME === '' ? 'HOME is not set' : 'HOME is not an absolute path'])
@@ -297,29 +297,7 @@ function fill(directory: string): void {
 
 describe('threat 35: what stands in the place of the config', () => {
   const strange: [string, (path: string, machine: Machine) => void, string][] = [
-    [
-      'a symbolic link',
-      (path, machine) => {
-        writeFileSync(join(machine.home, 'elsewhere.yaml'), PRIOR)
-        symlinkSync(join(machine.home, 'elsewhere.yaml'), path)
-      },
-      'config.yaml is a symbolic link',
-    ],
-    [
-      'a directory',
-      (path) => {
-        mkdirSync(path)
-      },
-      'config.yaml is not a regular file',
-    ],
     ['a FIFO', (path) => void execFileSync('mkfifo', [path]), 'config.yaml is not a regular file'],
-    [
-      'a file that may not be written',
-      (path) => {
-        writeFileSync(path, PRIOR, { mode: 0o400 })
-      },
-      'config.yaml is read-only',
-    ],
     [
       'a file that may not be read',
       (path) => {

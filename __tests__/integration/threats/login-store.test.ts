@@ -1,17 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  lstatSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs'
+import { chmodSync, closeSync, lstatSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parse } from 'yaml'
@@ -114,9 +102,6 @@ describe('threat 33: a config that can not be changed safely', () => {
 
   test.each([
     ['invalid', 'workspaces:\n- name: "acme\n', 'line '],
-    ['of several documents', 'context: {}\n---\ncontext: {}\n', 'several documents'],
-    ['with a key twice', 'context: {}\ncontext: {}\n', 'line 2: it has a key twice'],
-    ['with an alias of nothing', 'other: *a\n', "line 1: it has an alias that can't be resolved"],
     ['no map', '- a\n', 'line 1: it is not a map'],
   ])('that is %s is left as it is, and named, before any request', async (_, text, says) => {
     await world.config.write(text, 0o640)
@@ -131,9 +116,7 @@ describe('threat 33: a config that can not be changed safely', () => {
 
   test.each([
     ['anchors and aliases', 'base: &a {zone: eu}\ncontext: {<<: *a}\n'],
-    ['flow style', '{workspaces: [{name: acme, credentials: {apiKey: of-this-machine}}]}\n'],
     ['a byte order mark and CRLF', '\uFEFFworkspaces:\r\n- name: acme\r\n  credentials:\r\n    apiKey: x\r\n'],
-    ['a name twice', 'workspaces:\n- name: acme\n- name: acme\n'],
   ])('with %s is no such config: bl can log in, and it is as before after the job', async (_, text) => {
     await world.config.write(text, 0o640)
     const job = await began()
@@ -212,17 +195,11 @@ describe('threat 33: a config that can not be changed safely', () => {
 
 describe('threat 49: a database that is not to be used', () => {
   const outsider = () => join(world.machine.home, 'outside')
+  // unit/login.test.ts has the others.
   const damages: [string, (text: string) => string][] = [
-    ['of another kind', () => '[]'],
     ['torn', (text) => text.slice(0, -20)],
-    ['with a base that is no text', (text) => text.replace(/"text":"(?:[^"\\]|\\.)*"/, '"text":7')],
-    ['with a base that is no config', (text) => text.replace(/"text":"(?:[^"\\]|\\.)*"/, '"text":"- a\\n"')],
-    ['with a mode that sets the user', (text) => text.replace(/"mode":\d+/, '"mode":2541')],
     ['with a path for an id', (text) => text.replace(/"id":"[0-9a-f]{32}"/, '"id":"../../../outside"')],
-    ['with a workspace of two lines', (text) => text.replace('"name":"acme"', '"name":"acme\\nx: y"')],
     ['with a token that ends its quotes', (text) => text.replace(/"apiKey":"/, '"apiKey":"\\"x: y')],
-    ['with an endpoint that is none', (text) => text.replace('https://api.blaxel.ai/v0', 'nowhere')],
-    ['with a time that is none', (text) => text.replace(/"expiresAt":\d+/, '"expiresAt":"soon"')],
   ]
   test.each(damages)('%s: no byte is changed, by a step or by a post', async (_, damage) => {
     await world.config.write(PRIOR)
@@ -251,20 +228,16 @@ describe('threat 49: a database that is not to be used', () => {
     expectOnlyPrior()
   })
 
-  test.each([
-    ['of a later version', 'is of version 2'],
-    ['no database', 'is damaged'],
-  ])('%s: named, and left alone', async (what, says) => {
+  test('of a later version: named, and left alone', async () => {
     await world.config.write(PRIOR)
     const first = await began()
     const config = world.config.read()
-    if (what === 'no database') writeFileSync(database(), 'something else\n'.repeat(300), { mode: 0o600 })
-    else inDatabase(world.config, 'PRAGMA user_version = 2')
+    inDatabase(world.config, 'PRAGMA user_version = 2')
     const bad = readFileSync(database())
     const step = await world.machine.job().uses({ with: { ...oauth, workspace: 'beta' } })
     expect(step.exitCode).toBe(1)
-    expect(messages(step)).toContain(`${database()} ${says}`)
-    expect(messages(await ended(first))).toContain(`${database()} ${says}`)
+    expect(messages(step)).toContain(`${database()} is of version 2`)
+    expect(messages(await ended(first))).toContain(`${database()} is of version 2`)
     expect([readFileSync(database()), world.config.read()]).toEqual([bad, config])
   })
 
@@ -272,7 +245,7 @@ describe('threat 49: a database that is not to be used', () => {
     await world.config.write(PRIOR)
     const job = await began()
     const [good, config] = [readFileSync(database()), world.config.read()]
-    const lengths = Array.from({ length: process.env.LONG === '1' ? 40 : 5 }, () =>
+    const lengths = Array.from({ length: process.env.LONG === '1' ? 40 : 2 }, () =>
       Math.ceil(Math.random() * (good.length - 1)),
     )
     for (const length of lengths) {
@@ -286,24 +259,6 @@ describe('threat 49: a database that is not to be used', () => {
     writeFileSync(database(), good)
     await ended(job)
     expectOnlyPrior()
-  })
-
-  test.each([
-    ['that is there', true],
-    ['that is not there', false],
-  ])('a link to a file %s: not followed', async (_, isThere) => {
-    await world.config.write(PRIOR)
-    if (isThere) writeFileSync(outsider(), 'not ours')
-    symlinkSync(outsider(), database())
-    const job = world.machine.job()
-    const step = await job.uses({ with: oauth })
-    expect(step.exitCode).toBe(1)
-    expect(messages(step)).toContain(`${database()} is a symbolic link`)
-    await job.end()
-    expect(readlinkSync(database())).toBe(outsider())
-    expect(existsSync(outsider())).toBe(isThere)
-    expect(world.config.read()).toBe(PRIOR)
-    if (isThere) expect(readFileSync(outsider(), 'utf8')).toBe('not ours')
   })
 })
 
@@ -373,53 +328,28 @@ describe('threat 37: what the database and the state say leads nowhere else', ()
     expect(deletes().map(({ path }) => path)).toEqual([expect.stringMatching(own)])
   })
 
-  test.each([
-    '../../workspaces/acme',
-    '../../../workspaces/acme',
-    '..',
-    '.',
-    'a/b',
-    'a%2F..',
-    'a?b',
-    'a#b',
-    '',
-    'x\r\ny',
-  ])('a key id %j, account or name in the state makes no request', async (evil) => {
-    for (const field of ['id', 'serviceAccount', 'name']) {
-      const before = world.sandbox.requests.length
-      const post = await endedWith(({ key }) => {
-        Object.assign(key ?? {}, { [field]: evil })
-      })
-      expect(messages(post)).toContain('warning: The state that the main step has saved was changed')
-      expect(world.sandbox.requests.slice(before).filter(({ method }) => method === 'DELETE')).toEqual([])
-      expect((await world.machine.job().run('true')).exitCode).toBe(0)
-    }
-    expect(await workspaceIsThere()).toBe(true)
-  })
+  // unit/state.test.ts has more.
+  test.each(['../../workspaces/acme', 'x\r\ny'])(
+    'a key id %j, account or name in the state makes no request',
+    async (evil) => {
+      for (const field of ['id', 'serviceAccount', 'name']) {
+        const before = world.sandbox.requests.length
+        const post = await endedWith(({ key }) => {
+          Object.assign(key ?? {}, { [field]: evil })
+        })
+        expect(messages(post)).toContain('warning: The state that the main step has saved was changed')
+        expect(world.sandbox.requests.slice(before).filter(({ method }) => method === 'DELETE')).toEqual([])
+        expect((await world.machine.job().run('true')).exitCode).toBe(0)
+      }
+      expect(await workspaceIsThere()).toBe(true)
+    },
+  )
 
   test.each([
     [
       'a foreign directory',
       (state: Record<string, unknown>) => {
         state.scratch = '/etc'
-      },
-    ],
-    [
-      'a directory that is not absolute',
-      (state: Record<string, unknown>) => {
-        state.staging = '.'
-      },
-    ],
-    [
-      'a use that is a path',
-      (state: Record<string, unknown>) => {
-        state.invocation = '../../x'
-      },
-    ],
-    [
-      'another place for the config',
-      (state: Record<string, unknown>) => {
-        ;(state.login as Record<string, unknown>).directory = '/etc'
       },
     ],
     [
@@ -446,7 +376,7 @@ describe('threat 37: what the database and the state say leads nowhere else', ()
     expect(world.sandbox.blaxel.keys.size).toBe(0)
   })
 
-  test.each(['../../workspaces/acme', '..', 'a/b', '.hidden', 7, null])(
+  test.each(['../../workspaces/acme', 7])(
     'an id %j in the answer to a mint is refused, and nothing but the key deleted',
     async (id) => {
       world.sandbox.intercept({
@@ -468,7 +398,7 @@ describe('threat 37: what the database and the state say leads nowhere else', ()
     },
   )
 
-  test.each(['../../workspaces/acme', '..', 'a/b'])('an id %j in the list of keys is not deleted', async (id) => {
+  test.each(['../../workspaces/acme'])('an id %j in the list of keys is not deleted', async (id) => {
     world.sandbox.intercept({
       host: 'api.blaxel.ai',
       method: 'POST',

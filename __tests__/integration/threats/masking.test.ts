@@ -129,7 +129,7 @@ describe('threat 3: masked is what must be, and nothing more:', () => {
     }),
   )
 
-  test.concurrent.each(['1234567', 'acme', 'x', 'main'])("a secret of '%s' is refused, and not masked", (secret) =>
+  test.concurrent.each(['1234567', 'acme'])("a secret of '%s' is refused, and not masked", (secret) =>
     inWorld(async ({ sandbox, machine }) => {
       for (const credential of [{ 'api-key': secret }, { 'client-id': CLIENT_ID, 'client-secret': secret }]) {
         const step = await machine.job().uses({ with: { workspace: 'acme', ...credential } })
@@ -142,17 +142,12 @@ describe('threat 3: masked is what must be, and nothing more:', () => {
 })
 
 describe('threat 4: a secret with', () => {
+  // unit/inputs.test.ts has more of them.
   const wrong = [
     ['a line feed', '\n'],
     ['a carriage return', '\r'],
-    ['both', '\r\n'],
-    ['a blank', ' '],
     ['a tab', '\t'],
-    ['an escape character', '\x1b'],
-    ['a DEL', '\x7f'],
-    ['a C1 control', '\x85'],
     ['a line separator', '\u2028'],
-    ['a blank without width', '\u200b'],
   ] as const
   const ways = [
     ['api-key', 'The input api-key', (secret: string) => ({ with: { 'api-key': secret } })],
@@ -179,7 +174,7 @@ describe('threat 4: a secret with', () => {
     }),
   )
 
-  test.concurrent.each(['\n', '\r\n', '  ', '\t'])('%j around it is trimmed', (blank) =>
+  test.concurrent.each(['\r\n', ' \t'])('%j around it is trimmed', (blank) =>
     inWorld(async ({ sandbox, machine }) => {
       const job = machine.job()
       const step = await job.uses({ with: { workspace: 'acme', 'api-key': `${blank}${API_KEY}${blank}` } })

@@ -12,11 +12,7 @@ const BASIC = Buffer.from(`${CLIENT_ID}:${CLIENT_SECRET}`).toString('base64')
 const good = { workspace: 'acme', ...credentials.oauth } as const
 
 describe('threat 51: an error that nobody caught', () => {
-  const ways: [string, string][] = [
-    ['an exception', 'setTimeout(() => { throw fault() }, 50)'],
-    ['a rejected promise', 'setTimeout(() => { void Promise.reject(fault()) }, 50)'],
-    ['a text that is thrown', 'setTimeout(() => { throw fault().message }, 50)'],
-  ]
+  const ways: [string, string][] = [['an exception', 'setTimeout(() => { throw fault() }, 50)']]
 
   /** Makes every Node of a job fail so, with an error like those of a request: it holds headers, and a command. */
   function failing({ root }: Sandbox, code: string, secrets: readonly string[]): Record<string, string> {
@@ -35,13 +31,14 @@ describe('threat 51: an error that nobody caught', () => {
     inWorld(async ({ sandbox, machine }) => {
       const job = machine.job({ env: failing(sandbox, code, [CLIENT_SECRET, BASIC, API_KEY]) })
       // Without an answer the step would go on for 15 s.
-      sandbox.intercept({ host: 'api.blaxel.ai', path: /./, answer: { kind: 'hang' } })
+      const answerAgain = sandbox.intercept({ host: 'api.blaxel.ai', path: /./, answer: { kind: 'hang' } })
       const inputs = { workspace: 'acme', ...credentials['service-account'] }
       const step = await job.uses({ with: inputs, env: { BL_CLIENT_CREDENTIALS: BASIC } })
       expectFailure(step, ['POST failed *** *** ***', ': :add-path: :/evil # #[error]'])
       expectHidden(step, [CLIENT_SECRET, API_KEY])
       expect(step.raw).not.toContain('failing.cjs')
       delete job.env.NODE_OPTIONS
+      answerAgain()
       await job.end()
       expect(tree(machine.home)).toEqual([])
     }),
@@ -66,19 +63,6 @@ describe('threat 51: an error that nobody caught', () => {
 
 describe("threat 51: without one of the runner's files, into which the token belongs", () => {
   const files = ['GITHUB_ENV', 'GITHUB_OUTPUT', 'GITHUB_STATE', 'GITHUB_PATH']
-  test.concurrent.each(files)('%s is not set: an error before a credential is used', (name) =>
-    inWorld(async ({ sandbox, machine }) => {
-      for (const kind of ['oauth', 'api-key'] as const) {
-        const job = machine.job({ omit: [name] })
-        const step = await job.uses({ with: { workspace: 'acme', ...credentials[kind] } })
-        expectFailure(step, [`${name} is not set`, 'as a step of GitHub Actions'])
-        expectHidden(step, [API_KEY, CLIENT_SECRET])
-        await job.end()
-      }
-      expect(sandbox.requests).toEqual([])
-    }),
-  )
-
   test.concurrent.each(files)('%s is gone when it is needed: nothing of what belongs there is printed', (name) =>
     inWorld(async ({ sandbox, machine }) => {
       const job = machine.job()

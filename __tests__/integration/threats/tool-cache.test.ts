@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import type { Machine } from '../../../sandbox/machine.ts'
@@ -27,17 +27,12 @@ function placeOf({ toolCache }: Machine): Place {
 }
 
 describe('threat 29: a tool-cache entry that is damaged or half-written', () => {
+  // unit/tool-cache.test.ts has the others.
   const damages: [string, (place: Place) => void][] = [
     [
       'without its .complete',
       ({ marker }) => {
         rmSync(marker)
-      },
-    ],
-    [
-      'without our record',
-      ({ record }) => {
-        rmSync(record)
       },
     ],
     [
@@ -53,56 +48,10 @@ describe('threat 29: a tool-cache entry that is damaged or half-written', () => 
       },
     ],
     [
-      'with an empty program',
-      ({ program }) => {
-        writeFileSync(program, '')
-      },
-    ],
-    [
-      'with a program of zeros',
-      ({ program }) => {
-        writeFileSync(program, Buffer.alloc(readFileSync(program).length))
-      },
-    ],
-    [
-      'whose bl leads nowhere',
-      ({ program }) => {
-        rmSync(program)
-      },
-    ],
-    [
-      'with a program that may not be run',
-      ({ program }) => {
-        chmodSync(program, 0o600)
-      },
-    ],
-    [
-      'with a program for another machine',
-      ({ program }) => {
-        writeFileSync(program, '\x7fELF\x02\x01\x01'.padEnd(64, '\0'))
-      },
-    ],
-    [
-      'with a text for a shell as its program',
-      ({ program }) => {
-        writeFileSync(program, 'echo Version: 9.9.2\n')
-      },
-    ],
-    [
       'that is a link to nowhere',
       ({ directory }) => {
         rmSync(directory, { recursive: true })
         symlinkSync('nowhere', directory)
-      },
-    ],
-    [
-      'that is half a directory, as a copy that was killed leaves it',
-      ({ directory, marker, program }) => {
-        const half = readFileSync(program).subarray(0, 3000)
-        rmSync(marker)
-        rmSync(directory, { recursive: true })
-        mkdirSync(directory)
-        writeFileSync(program, half, { mode: 0o755 })
       },
     ],
     [
