@@ -1,8 +1,7 @@
 import { accessSync, chownSync, constants, fchownSync, lstatSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { codeOf, messageOf, SetupError } from '../util/errors.ts'
-
-const WITHOUT = "or set 'login: false'"
+import { isDirectory } from '../util/fs.ts'
 
 /**
  * Checks that the CLI's directory can hold a login, before anything is requested. Nothing is created.
@@ -12,7 +11,7 @@ const WITHOUT = "or set 'login: false'"
 export function assertWritable(directory: string): void {
   try {
     const isThere = lstatSync(directory, { throwIfNoEntry: false }) !== undefined
-    if (isThere) assertDirectory(directory)
+    if (isThere && !isDirectory(directory)) throw refusal(directory, 'is not a directory', 'Remove it')
     accessSync(isThere ? directory : dirname(directory), constants.W_OK | constants.X_OK)
   } catch (error) {
     throw unusable(directory, error)
@@ -30,13 +29,7 @@ export function ensureDirectory(directory: string): void {
     giveToOwnerOfParent(directory)
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw unusable(directory, error)
-    assertDirectory(directory)
   }
-}
-
-function assertDirectory(directory: string): void {
-  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory()) return
-  throw new SetupError(`${directory} is not a directory.`, `Remove it, ${WITHOUT}.`)
 }
 
 /**
@@ -62,6 +55,26 @@ export function quietly(work: () => void): void {
   }
 }
 
+/** @throws SetupError for links, which are not followed, and for what is not a file */
+export function assertRegularFile(
+  path: string,
+  stats: { readonly isFile: () => boolean; readonly isSymbolicLink: () => boolean },
+): void {
+  const fault = stats.isSymbolicLink() ? 'is a symbolic link' : 'is not a regular file'
+  if (!stats.isFile()) throw refusal(path, fault, 'Replace it with a regular file')
+}
+
+/** The error for a path that can't be used for a login. */
+export function refusal(path: string, fault: string, remedy: string, cause?: unknown): SetupError {
+  return new SetupError(`${path} ${fault}.`, `${remedy}, or set 'login: false'.`, { cause })
+}
+
+/** The error for a path that can't be created or written. */
+export function unusable(path: string, error: unknown): SetupError {
+  if (error instanceof SetupError) return error
+  return refusal(path, `can't be written (${reasonOf(error)})`, 'Make it writable', error)
+}
+
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EPERM: 'permission denied',
@@ -77,12 +90,4 @@ export function reasonOf(error: unknown): string {
   const code = codeOf(error)
   const reason = REASONS[code]
   return reason === undefined ? code || messageOf(error) : `${code}: ${reason}`
-}
-
-/** The error for a path that can't be created or written. */
-export function unusable(path: string, error: unknown): SetupError {
-  if (error instanceof SetupError) return error
-  return new SetupError(`${path} can't be written (${reasonOf(error)}).`, `Make it writable, ${WITHOUT}.`, {
-    cause: error,
-  })
 }

@@ -4,19 +4,18 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { hashSecret } from '../blaxel/credential.ts'
 import { SetupError } from '../util/errors.ts'
 import { removeFile, statIfThere } from '../util/fs.ts'
-import { findLogin, hasSameMeaning, workspacesIn, type LoginEntry } from './config-document.ts'
-import { configPath, keepsChanging, readConfig, replaceConfig } from './config-file.ts'
-import { withDatabase, type Database } from './database.ts'
-import { assertWritable, quietly } from './directory.ts'
+import { findLogin, hasSameMeaning, workspacesIn } from './config-document.ts'
+import { configPath, readConfig, replaceConfig } from './config-file.ts'
+import { withStore } from './database.ts'
+import { assertWritable } from './directory.ts'
 import {
   baseOf,
-  fingerprint,
   holds,
-  isAbandoned,
   isLive,
   render,
+  settled,
   withChange,
-  withoutRemoved,
+  withoutToken,
   type ConfigContent,
   type Login,
   type LoginStore,
@@ -64,22 +63,20 @@ export async function assertLoginPossible(directory: string): Promise<void> {
  * at another API; the signal's reason. The config is as it was then.
  */
 export async function addLogin(directory: string, login: NewLogin, deps: AddLoginDeps): Promise<string[]> {
-  return withDatabase(databasePath(directory), { ...deps, id: login.id }, async (database) => {
+  return withStore(databasePath(directory), { ...deps, id: login.id }, async (before, intend) => {
     const now = Date.now()
-    const before = database.read()
     const others = before.logins.filter((other) => other.id !== login.id && isLive(other, now))
     assertSameEndpoint(others, login)
     const added = { ...login, ...expiryOf(login.expiresAt, now) }
-    await changeConfig(directory, login.id, database, before, {
+    const change = {
       logins: [...remaining(before, login.id, now), added],
       removed: [],
-      beforeChange: (base) => {
-        const kept = before.logins.some(({ isKept, entry }) => isKept && isSameLogin(entry, login.entry))
-        deps.beforeChange(kept || holds(base, login.entry))
+      beforeChange: (base: ConfigContent) => {
+        deps.beforeChange(holds(base, withoutToken(login.entry)))
       },
-      signal: deps.signal,
-    })
-    return loginWarnings(added, others, directory)
+    }
+    const after = await changeConfig(directory, login.id, before, intend, change, deps.signal)
+    return [after, loginWarnings(added, others, directory)]
   })
 }
 
@@ -119,14 +116,13 @@ export interface LoginRemoval {
 export async function removeLogin(directory: string, login: AddedLogin, deps: LoginDeps): Promise<LoginRemoval> {
   const paths = [configPath(directory), databasePath(directory)]
   if (paths.every((path) => statIfThere(path) === undefined)) return { isTokenInUse: false }
-  return withDatabase(databasePath(directory), { ...deps, id: login.id }, async (database) => {
+  return withStore(databasePath(directory), { ...deps, id: login.id }, async (before, intend) => {
     const now = Date.now()
-    const before = database.read()
     const logins = remaining(before, login.id, now)
     const isKnown = before.logins.some(({ id }) => id === login.id)
     const removed = login.wasThere || isKnown ? [] : [login]
-    await changeConfig(directory, login.id, database, before, { logins, removed, signal: deps.signal })
-    return { isTokenInUse: logins.some((other) => isLive(other, now) && mayUse(other, login)) }
+    const after = await changeConfig(directory, login.id, before, intend, { logins, removed }, deps.signal)
+    return [after, { isTokenInUse: logins.some((other) => isLive(other, now) && mayUse(other, login)) }]
   })
 }
 
@@ -135,12 +131,9 @@ function mayUse({ entry, job }: Login, login: AddedLogin): boolean {
   return isOtherJob || hashSecret(entry.apiKey) === login.tokenHash
 }
 
+/** The logins without one, and without those that nobody will remove any more, since their job was killed. */
 function remaining({ logins }: LoginStore, id: string, now: number): Login[] {
-  return logins.filter((login) => login.id !== id && !isAbandoned(login, now))
-}
-
-function isSameLogin(a: LoginEntry, b: LoginEntry): boolean {
-  return a.name === b.name && a.apiKey === b.apiKey
+  return logins.filter((login) => login.id !== id && (login.isKept || login.dropsAt > now))
 }
 
 interface Change {
@@ -149,75 +142,49 @@ interface Change {
   /** Is not to stay though the database does not know it. */
   readonly removed: readonly RemovedLogin[]
   readonly beforeChange?: (base: ConfigContent) => void
-  readonly signal: AbortSignal
 }
 
 /**
  * Brings the config to what the base and the live logins give, and takes up what others have changed in it. What is
  * about to be written is stored first, so that a process which is killed leaves a config that is known.
+ * @returns what is to be stored then
  */
 async function changeConfig(
   directory: string,
   id: string,
-  database: Database,
   before: LoginStore,
-  { logins, removed, beforeChange, signal }: Change,
-): Promise<void> {
+  intend: (next: LoginStore) => void,
+  { logins, removed, beforeChange }: Change,
+  signal: AbortSignal,
+): Promise<LoginStore> {
   const path = configPath(directory)
-  const temporary = join(directory, `${TEMPORARY}${id}`)
   const givesUpAt = Date.now() + SETTLING_MS
   removeAbandonedFiles(directory)
+  signal.throwIfAborted()
+  let known = before
   let seen = await readConfig(path)
-  let base = baseOf(before, seen.content, removed)
-  beforeChange?.(base)
-  let expected = before.expected
-  const attempt = async (): Promise<LoginStore | undefined> => {
-    signal.throwIfAborted()
-    const next = withChange(before, withoutRemoved(base, removed), logins, Date.now())
-    const target = render(next.base, next.logins, Date.now())
-    if (isSettled(target, seen.content, next))
-      return isSame(logins, before.logins) ? before : settled(next, seen.content)
-    expected = [fingerprint(target), fingerprint(seen.content)]
-    database.commitIntent({ ...next, expected })
-    const outcome = await replaceConfig(path, temporary, seen, target)
-    if (outcome.kind === 'replaced') return settled(next, target)
-    if (Date.now() > givesUpAt) throw keepsChanging(path)
-    await pause(LOOK_AGAIN_MS)
-    seen = await readConfig(path)
-    const content = outcome.kind === 'overtaken' ? outcome.content : seen.content
-    base = baseOf({ ...before, base, expected, logins: [...before.logins, ...logins] }, content, removed)
-    return undefined
-  }
-  try {
-    let store = await attempt()
-    while (!store) store = await attempt()
-    if (store !== before) database.commit(store)
-    // Nothing to store, as where a disk without room let nothing be added: this only removes a journal of a killed job.
-    else {
-      quietly(() => {
-        database.commit(before)
-      })
+  for (;;) {
+    const now = Date.now()
+    const base = baseOf(known, seen.content, removed, now)
+    beforeChange?.(base)
+    const next = withChange(before, base, logins, now)
+    const target = render(next.base, next.logins, now)
+    if (isSettled(target, seen.content, next)) return settled(next)
+    intend(next)
+    const theirs = await replaceConfig(path, join(directory, `${TEMPORARY}${id}`), seen, target)
+    if (!theirs) return settled(next)
+    if (now > givesUpAt) {
+      throw new SetupError(`${path} keeps changing.`, 'Run the job again when nothing else writes it.')
     }
-  } catch (error) {
-    database.restore({ ...before, base, expected })
-    throw error
+    seen = theirs
+    known = { ...before, base, logins: [...before.logins, ...logins] }
+    await pause(LOOK_AGAIN_MS)
   }
-}
-
-function isSame(a: readonly Login[], b: readonly Login[]): boolean {
-  return a.length === b.length && a.every((login, index) => login === b[index])
 }
 
 function isSettled(target: ConfigContent, current: ConfigContent, { logins }: LoginStore): boolean {
-  if (target.kind === 'absent' || current.kind === 'absent') return target.kind === current.kind
   if (target.mode !== current.mode) return false
-  return target.text === current.text || (logins.length > 0 && hasSameMeaning(target.text, current.text))
-}
-
-/** Without the base where no login is live: from then on, the config is whatever it is. */
-function settled(store: LoginStore, config: ConfigContent): LoginStore {
-  const { base, ...others } = store
-  return { ...others, base: store.logins.length > 0 ? base : undefined, expected: [fingerprint(config)] }
+  return target.text === current.text || (logins.length > 0 && hasSameMeaning(target.text ?? '', current.text ?? ''))
 }
 
 /**
@@ -244,18 +211,17 @@ export async function machineWorkspaces(directory: string | undefined): Promise<
 async function textOf(path: string): Promise<string> {
   try {
     const { content } = await readConfig(path)
-    return content.kind === 'present' ? content.text : ''
+    return content.text ?? ''
   } catch {
     return ''
   }
 }
 
-const TEMPORARY = 'config.yaml.setup-bl-'
-const DATABASE = 'setup-bl.db'
-
 function databasePath(directory: string): string {
-  return join(directory, DATABASE)
+  return join(directory, 'setup-bl.db')
 }
+
+const TEMPORARY = 'config.yaml.setup-bl-'
 
 /** What a process that was killed has left: while the database is locked, nobody is writing such files. */
 function removeAbandonedFiles(directory: string): void {
