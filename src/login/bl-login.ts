@@ -63,16 +63,8 @@ export async function login(
 
 /** A damaged program can end up in a shell (execvp(3), ENOEXEC), which exits with 126 or 127. */
 function isUnusable(outcome: Outcome): boolean {
-  switch (outcome.kind) {
-    case 'not-started':
-      return true
-    case 'killed':
-      return ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGTRAP'].includes(outcome.signal)
-    case 'exited':
-      return outcome.code === 126 || outcome.code === 127
-    case 'timed-out':
-      return false
-  }
+  if (outcome.kind === 'killed') return ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGTRAP'].includes(outcome.signal)
+  return outcome.kind === 'not-started' || (outcome.kind === 'exited' && [126, 127].includes(outcome.code))
 }
 
 function writtenConfig(home: string): string {

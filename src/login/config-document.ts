@@ -12,7 +12,6 @@ import {
   parseDocument,
   Parser,
   Scalar,
-  visit,
   YAMLMap,
   YAMLSeq,
 } from 'yaml'
@@ -95,8 +94,8 @@ export function reconcile(text: string, base: string | undefined, ours: OurLogin
   const config = parse(text)
   const after = takeOut(config, parse(base), ours) ? config.document.toString(WRITING) : text
   // A comment that the base does not have is somebody's; one that it has may have been lost when `bl` rewrote the file.
-  const known = new Set(commentsIn(base ?? ''))
-  const isBase = hasSameMeaning(after, base ?? '') && commentsIn(after).every((comment) => known.has(comment))
+  const known = new Set(tokensOf(base ?? '', '#'))
+  const isBase = hasSameMeaning(after, base ?? '') && tokensOf(after, '#').every((comment) => known.has(comment))
   return isBase ? base : after
 }
 
@@ -156,7 +155,7 @@ function parse(marked = ''): Config {
   const [error] = first.errors
   if (error) fail(error.pos[0], error.code === 'DUPLICATE_KEY' ? 'it has a key twice' : 'it is not valid YAML')
   if (second) fail(offsetOf(second.contents), 'it holds several documents')
-  const document = hasAliases(first) ? withoutAliases(text) : first
+  const document = tokensOf(text, '*').length > 0 ? withoutAliases(text) : first
   if (!document) return fail(0, "it has an alias that can't be resolved")
   const root = part(document.contents, isMap, new YAMLMap(), 'it is not a map')
   document.contents = root
@@ -167,17 +166,6 @@ function parse(marked = ''): Config {
 
 function offsetOf(node: unknown): number {
   return isNode(node) ? (node.range?.[0] ?? 0) : 0
-}
-
-function hasAliases(document: Document): boolean {
-  let found = false
-  visit(document, {
-    Alias: () => {
-      found = true
-      return visit.BREAK
-    },
-  })
-  return found
 }
 
 /** A document whose aliases are replaced by what they stand for; undefined where that can't be done. */
@@ -290,8 +278,9 @@ function nameIn(entry: { readonly name?: string } | undefined): string {
   return String(entry?.name)
 }
 
-function commentsIn(text: string): string[] {
-  return [...new Lexer().lex(text)].filter((token) => token.startsWith('#')).map((comment) => comment.trim())
+/** Comments, aliases: what YAML recognises by its first character. */
+function tokensOf(text: string, first: '#' | '*'): string[] {
+  return [...new Lexer().lex(text)].filter((token) => token.startsWith(first)).map((token) => token.trim())
 }
 
 /** Whether a node or a value is empty. Without a schema's types, a null is text. */

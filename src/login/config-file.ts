@@ -1,6 +1,5 @@
 import {
   closeSync,
-  constants,
   fchmodSync,
   fchownSync,
   fstatSync,
@@ -28,8 +27,6 @@ export interface ConfigSnapshot {
 const SETTLING_MS = 2_000
 const LOOK_AGAIN_MS = 20
 const MAX_BYTES = 4_000_000
-/** Of what was looked at before: no link, and nothing that would be waited for. Windows knows neither, which counts as 0. */
-const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /** The CLI's config. @param directory `~/.blaxel` */
 export function configPath(directory: string): string {
@@ -61,7 +58,7 @@ function readOnce(path: string): ConfigSnapshot & { readonly error?: SetupError 
     const stats = statIfThere(path)
     if (stats === undefined) return { content: ABSENT, stats }
     assertReplaceable(path, stats)
-    const bytes = readFile(path)
+    const bytes = readFileSync(path)
     const text = bytes.toString('utf8')
     const snapshot = { content: { text, mode: modeOf(stats) }, stats }
     if (!Buffer.from(text).equals(bytes)) return { ...snapshot, error: refusal(path, 'is not UTF-8', FIX) }
@@ -91,18 +88,8 @@ function modeOf(stats: BigIntStats): number {
   return process.platform === 'win32' ? 0o600 : Number(stats.mode & 0o777n)
 }
 
-function readFile(path: string): Buffer {
-  const file = openSync(path, READ)
-  try {
-    return readFileSync(file)
-  } finally {
-    closeSync(file)
-  }
-}
-
 function isSame(a: BigIntStats | undefined, b: BigIntStats | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b
-  return a.ino === b.ino && a.dev === b.dev && a.size === b.size && a.mtimeNs === b.mtimeNs
+  return a?.ino === b?.ino && a?.size === b?.size && a?.mtimeNs === b?.mtimeNs
 }
 
 /**
@@ -140,7 +127,7 @@ export async function replaceConfig(
 
 function openIfThere(path: string): number | undefined {
   try {
-    return openSync(path, READ)
+    return openSync(path, 'r')
   } catch {
     return undefined
   }
@@ -150,8 +137,9 @@ function openIfThere(path: string): number | undefined {
 function writeBeside(temporary: string, text: string, mode: number, was: BigIntStats | undefined): void {
   const file = openSync(temporary, 'wx', 0o600)
   try {
-    if (was) keepOwner(file, was)
-    else giveToOwnerOfParent(temporary, file)
+    const { uid, gid } = fstatSync(file, { bigint: true })
+    if (!was) giveToOwnerOfParent(temporary, file)
+    else if (uid !== was.uid || gid !== was.gid) fchownSync(file, Number(was.uid), Number(was.gid))
     writeFileSync(file, text)
     quietly(() => {
       fchmodSync(file, mode)
@@ -159,12 +147,6 @@ function writeBeside(temporary: string, text: string, mode: number, was: BigIntS
   } finally {
     closeSync(file)
   }
-}
-
-function keepOwner(file: number, was: BigIntStats): void {
-  const [uid, gid] = [Number(was.uid), Number(was.gid)]
-  const fresh = fstatSync(file)
-  if (fresh.uid !== uid || fresh.gid !== gid) fchownSync(file, uid, gid)
 }
 
 /** What was written into the file that was replaced, by a process that had opened it before. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { closeSync, lstatSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -7,9 +8,7 @@ import { removeFile } from '../util/fs.ts'
 import { assertRegularFile, ensureDirectory, giveToOwnerOfParent, quietly, refusal, unusable } from './directory.ts'
 import { parseStore, type LoginStore } from './store.ts'
 
-export interface DatabaseDeps {
-  /** Names a temporary file. */
-  readonly id: string
+export interface LoginDeps {
   /** Tells of a wait. */
   readonly info: (text: string) => void
   readonly signal: AbortSignal
@@ -30,7 +29,7 @@ const LONGEST_PATH = 504
  */
 export async function withStore<T>(
   path: string,
-  deps: DatabaseDeps,
+  deps: LoginDeps,
   work: (store: LoginStore, intend: (next: LoginStore) => void) => Promise<readonly [LoginStore, T]>,
 ): Promise<T> {
   ensureFile(path)
@@ -82,9 +81,9 @@ function ensureFile(path: string): void {
   assertRegularFile(path, lstatSync(path))
 }
 
-async function lock(connection: DatabaseSync, path: string, { id, info, signal }: DatabaseDeps): Promise<void> {
+async function lock(connection: DatabaseSync, path: string, { info, signal }: LoginDeps): Promise<void> {
   if (tryLock(connection)) return
-  if (!hasLocks(`${path}.${id}`)) {
+  if (!hasLocks(`${path}.${randomUUID()}`)) {
     const fault = "is on a file system without file locks, so jobs can't share its logins"
     throw refusal(dirname(path), fault, 'Put HOME on a local disk')
   }

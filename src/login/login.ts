@@ -1,4 +1,3 @@
-import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { hashSecret } from '../blaxel/credential.ts'
@@ -6,7 +5,7 @@ import { SetupError } from '../util/errors.ts'
 import { removeFile, statIfThere } from '../util/fs.ts'
 import { findLogin, hasSameMeaning, workspacesIn } from './config-document.ts'
 import { configPath, readConfig, replaceConfig } from './config-file.ts'
-import { withStore } from './database.ts'
+import { withStore, type LoginDeps } from './database.ts'
 import { assertWritable } from './directory.ts'
 import {
   baseOf,
@@ -26,12 +25,6 @@ import { loginWarnings } from './warnings.ts'
 export interface NewLogin extends Omit<Login, 'expiresAt' | 'dropsAt'> {
   /** When the token expires, in ms since the epoch; undefined where it does not. */
   readonly expiresAt: number | undefined
-}
-
-export interface LoginDeps {
-  /** Tells of a wait. */
-  readonly info: (text: string) => void
-  readonly signal: AbortSignal
 }
 
 export interface AddLoginDeps extends LoginDeps {
@@ -63,7 +56,7 @@ export async function assertLoginPossible(directory: string): Promise<void> {
  * at another API; the signal's reason. The config is as it was then.
  */
 export async function addLogin(directory: string, login: NewLogin, deps: AddLoginDeps): Promise<string[]> {
-  return withStore(databasePath(directory), { ...deps, id: login.id }, async (before, intend) => {
+  return withStore(databasePath(directory), deps, async (before, intend) => {
     const now = Date.now()
     const others = before.logins.filter((other) => other.id !== login.id && isLive(other, now))
     assertSameEndpoint(others, login)
@@ -75,7 +68,7 @@ export async function addLogin(directory: string, login: NewLogin, deps: AddLogi
         deps.beforeChange(holds(base, withoutToken(login.entry)))
       },
     }
-    const after = await changeConfig(directory, login.id, before, intend, change, deps.signal)
+    const after = await changeConfig(directory, before, intend, change, deps.signal)
     return [after, loginWarnings(added, others, directory)]
   })
 }
@@ -116,12 +109,12 @@ export interface LoginRemoval {
 export async function removeLogin(directory: string, login: AddedLogin, deps: LoginDeps): Promise<LoginRemoval> {
   const paths = [configPath(directory), databasePath(directory)]
   if (paths.every((path) => statIfThere(path) === undefined)) return { isTokenInUse: false }
-  return withStore(databasePath(directory), { ...deps, id: login.id }, async (before, intend) => {
+  return withStore(databasePath(directory), deps, async (before, intend) => {
     const now = Date.now()
     const logins = remaining(before, login.id, now)
     const isKnown = before.logins.some(({ id }) => id === login.id)
     const removed = login.wasThere || isKnown ? [] : [login]
-    const after = await changeConfig(directory, login.id, before, intend, { logins, removed }, deps.signal)
+    const after = await changeConfig(directory, before, intend, { logins, removed }, deps.signal)
     return [after, { isTokenInUse: logins.some((other) => isLive(other, now) && mayUse(other, login)) }]
   })
 }
@@ -151,15 +144,15 @@ interface Change {
  */
 async function changeConfig(
   directory: string,
-  id: string,
   before: LoginStore,
   intend: (next: LoginStore) => void,
   { logins, removed, beforeChange }: Change,
   signal: AbortSignal,
 ): Promise<LoginStore> {
-  const path = configPath(directory)
+  const [path, temporary] = [configPath(directory), join(directory, 'config.yaml.setup-bl')]
   const givesUpAt = Date.now() + SETTLING_MS
-  removeAbandonedFiles(directory)
+  // While the store is locked nobody writes it, so it is what a process that was killed has left.
+  removeFile(temporary)
   signal.throwIfAborted()
   let known = before
   let seen = await readConfig(path)
@@ -171,7 +164,7 @@ async function changeConfig(
     const target = render(next.base, next.logins, now)
     if (isSettled(target, seen.content, next)) return settled(next)
     intend(next)
-    const theirs = await replaceConfig(path, join(directory, `${TEMPORARY}${id}`), seen, target)
+    const theirs = await replaceConfig(path, temporary, seen, target)
     if (!theirs) return settled(next)
     if (now > givesUpAt) {
       throw new SetupError(`${path} keeps changing.`, 'Run the job again when nothing else writes it.')
@@ -219,13 +212,4 @@ async function textOf(path: string): Promise<string> {
 
 function databasePath(directory: string): string {
   return join(directory, 'setup-bl.db')
-}
-
-const TEMPORARY = 'config.yaml.setup-bl-'
-
-/** What a process that was killed has left: while the database is locked, nobody is writing such files. */
-function removeAbandonedFiles(directory: string): void {
-  for (const name of readdirSync(directory).filter((each) => each.startsWith(TEMPORARY))) {
-    removeFile(join(directory, name))
-  }
 }

@@ -147,51 +147,33 @@ export function settled({ base, logins, removed }: Required<LoginStore>): LoginS
  */
 export function parseStore(text: string): LoginStore | undefined {
   try {
-    const value: unknown = JSON.parse(text)
-    return isStore(value) ? (value as LoginStore) : undefined
+    const store = JSON.parse(text) as LoginStore
+    const { base, logins, removed } = store
+    return (!base || isContent(base)) && logins.every(isLogin) && removed.every(isRemoved) ? store : undefined
   } catch {
-    return undefined
+    return undefined // neither JSON nor, where a value is of another kind, what is written
   }
 }
 
-type Check = (value: unknown) => boolean
-
-/** Whether a value is an object whose fields have the form that they should have. */
-function fits(checks: Readonly<Record<string, Check>>): Check {
-  return (value) =>
-    typeof value === 'object' &&
-    value !== null &&
-    Object.entries(checks).every(([field, check]) => check((value as Readonly<Record<string, unknown>>)[field]))
+function isContent({ text = '', mode }: ConfigContent): boolean {
+  return faultOf(text) === undefined && Number.isInteger(mode) && mode >= 0 && mode <= 0o777
 }
 
-const isText: Check = (value) => typeof value === 'string'
-const isFlag: Check = (value) => typeof value === 'boolean'
-const isMode: Check = (value) => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 0o777
-const isConfig: Check = (value) => typeof value === 'string' && faultOf(value) === undefined
-const isUrl: Check = (value) => typeof value === 'string' && URL.canParse(value)
-const optional =
-  (check: Check): Check =>
-  (value) =>
-    value === undefined || check(value)
-const listOf =
-  (check: Check): Check =>
-  (value) =>
-    Array.isArray(value) && value.every(check)
+function isLogin(login: Login): boolean {
+  const { name, id, env, apiKey } = login.entry
+  return (
+    [login.job, login.endpoint, login.credential].every((value) => typeof value === 'string') &&
+    [login.expiresAt, login.dropsAt].every(Number.isFinite) &&
+    [login.isKept, login.followsContext].every((value) => typeof value === 'boolean') &&
+    isId(login.id) &&
+    URL.canParse(login.endpoint) &&
+    isWorkspaceName(name) &&
+    (id === undefined || isId(id)) &&
+    (env === undefined || isEnvironmentName(env)) &&
+    isToken(apiKey)
+  )
+}
 
-const isStore = fits({
-  base: optional(fits({ text: optional(isConfig), mode: isMode })),
-  logins: listOf(
-    fits({
-      id: isId,
-      job: isText,
-      endpoint: isUrl,
-      credential: isText,
-      entry: fits({ name: isWorkspaceName, id: optional(isId), env: optional(isEnvironmentName), apiKey: isToken }),
-      expiresAt: Number.isFinite,
-      dropsAt: Number.isFinite,
-      isKept: isFlag,
-      followsContext: isFlag,
-    }),
-  ),
-  removed: listOf(fits({ workspace: isWorkspaceName, tokenHash: isText, until: Number.isFinite })),
-})
+function isRemoved({ workspace, tokenHash, until }: LoginStore['removed'][number]): boolean {
+  return isWorkspaceName(workspace) && typeof tokenHash === 'string' && Number.isFinite(until)
+}
