@@ -138,7 +138,7 @@ function writeBeside(temporary: string, text: string, mode: number, was: BigIntS
   const file = openSync(temporary, 'wx', 0o600)
   try {
     const { uid, gid } = fstatSync(file, { bigint: true })
-    if (!was) giveToOwnerOfParent(temporary, file)
+    if (!was) giveToOwnerOfParent(temporary)
     else if (uid !== was.uid || gid !== was.gid) fchownSync(file, Number(was.uid), Number(was.gid))
     writeFileSync(file, text)
     quietly(() => {

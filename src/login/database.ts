@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { closeSync, lstatSync, openSync } from 'node:fs'
+import { closeSync, lstatSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { sleep, withDeadline } from '../util/deadline.ts'
-import { codeOf, messageOf, SetupError } from '../util/errors.ts'
+import { messageOf, SetupError } from '../util/errors.ts'
 import { removeFile } from '../util/fs.ts'
-import { assertRegularFile, ensureDirectory, giveToOwnerOfParent, quietly, refusal, unusable } from './directory.ts'
+import { assertRegularFile, createIfMissing, quietly, refusal } from './directory.ts'
 import { parseStore, type LoginStore } from './store.ts'
 
 export interface LoginDeps {
@@ -70,14 +70,14 @@ function ensureFile(path: string): void {
   if (Buffer.byteLength(path) > LONGEST_PATH) {
     throw refusal(path, `is longer than ${LONGEST_PATH} bytes`, 'Use a shorter HOME')
   }
-  ensureDirectory(dirname(path))
-  try {
-    const file = openSync(path, 'wx', 0o600)
-    giveToOwnerOfParent(path, file)
-    closeSync(file)
-  } catch (error) {
-    if (codeOf(error) !== 'EEXIST') throw unusable(path, error)
-  }
+  const directory = dirname(path)
+  createIfMissing(directory, () => {
+    // Not recursive: that would create a HOME, and never ends below /proc.
+    mkdirSync(directory, { mode: 0o700 })
+  })
+  createIfMissing(path, () => {
+    closeSync(openSync(path, 'wx', 0o600))
+  })
   assertRegularFile(path, lstatSync(path))
 }
 
@@ -179,9 +179,7 @@ function inWords(path: string, error: unknown): unknown {
 }
 
 function notOurs(path: string, fault: string, cause?: unknown): SetupError {
-  return new SetupError(
-    `${path} ${fault}; it is setup-bl's record of the logins on this machine, and nothing was changed.`,
-    `When no other job runs here, check config.yaml beside it, and delete it and ${path}-journal.`,
-    { cause },
-  )
+  const remedy = `When no other job runs here, check config.yaml beside it, and delete it and ${path}-journal`
+  const what = "setup-bl's record of the logins on this machine, and nothing was changed"
+  return refusal(path, `${fault}; it is ${what}`, remedy, cause)
 }

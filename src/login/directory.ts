@@ -1,7 +1,7 @@
-import { accessSync, chownSync, constants, fchownSync, lstatSync, mkdirSync, statSync } from 'node:fs'
+import { accessSync, constants, lchownSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { codeOf, messageOf, SetupError } from '../util/errors.ts'
-import { isDirectory } from '../util/fs.ts'
+import { isDirectory, statIfThere } from '../util/fs.ts'
 
 /**
  * Checks that the CLI's directory can hold a login, before anything is requested. Nothing is created.
@@ -9,40 +9,34 @@ import { isDirectory } from '../util/fs.ts'
  * @throws SetupError naming the path and the reason
  */
 export function assertWritable(directory: string): void {
+  const isThere = statIfThere(directory) !== undefined
+  if (isThere && !isDirectory(directory)) throw refusal(directory, 'is not a directory', 'Remove it')
   try {
-    const isThere = lstatSync(directory, { throwIfNoEntry: false }) !== undefined
-    if (isThere && !isDirectory(directory)) throw refusal(directory, 'is not a directory', 'Remove it')
     accessSync(isThere ? directory : dirname(directory), constants.W_OK | constants.X_OK)
   } catch (error) {
     throw unusable(directory, error)
   }
 }
 
-/**
- * Creates the CLI's directory, readable for its owner alone, where it is missing.
- * @throws SetupError naming the path and the reason
- */
-export function ensureDirectory(directory: string): void {
+/** Creates a file or a directory where it is missing. @throws SetupError naming the path and the reason */
+export function createIfMissing(path: string, create: () => void): void {
   try {
-    // Not recursive: that would create a HOME, and never ends below /proc.
-    mkdirSync(directory, { mode: 0o700 })
-    giveToOwnerOfParent(directory)
+    create()
+    giveToOwnerOfParent(path)
   } catch (error) {
-    if (codeOf(error) !== 'EEXIST') throw unusable(directory, error)
+    if (codeOf(error) !== 'EEXIST') throw unusable(path, error)
   }
 }
 
 /**
  * Gives a new file or directory to the owner of the directory that it is in. Root works in a user's HOME in container
  * jobs and with `sudo -E`: that user's own `bl` could not use it otherwise.
- * @param file its descriptor where it is open
  */
-export function giveToOwnerOfParent(path: string, file?: number): void {
+export function giveToOwnerOfParent(path: string): void {
   if (process.geteuid?.() !== 0) return
   quietly(() => {
     const { uid, gid } = statSync(dirname(path))
-    if (file === undefined) chownSync(path, uid, gid)
-    else fchownSync(file, uid, gid)
+    lchownSync(path, uid, gid)
   })
 }
 
@@ -69,9 +63,7 @@ export function refusal(path: string, fault: string, remedy: string, cause?: unk
   return new SetupError(`${path} ${fault}.`, `${remedy}, or set 'login: false'.`, { cause })
 }
 
-/** The error for a path that can't be created or written. */
-export function unusable(path: string, error: unknown): SetupError {
-  if (error instanceof SetupError) return error
+function unusable(path: string, error: unknown): SetupError {
   return refusal(path, `can't be written (${reasonOf(error)})`, 'Make it writable', error)
 }
 

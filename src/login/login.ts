@@ -1,8 +1,9 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { hashSecret } from '../blaxel/credential.ts'
 import { SetupError } from '../util/errors.ts'
-import { removeFile, statIfThere } from '../util/fs.ts'
+import { removeFile } from '../util/fs.ts'
 import { findLogin, hasSameMeaning, workspacesIn } from './config-document.ts'
 import { configPath, readConfig, replaceConfig } from './config-file.ts'
 import { withStore, type LoginDeps } from './database.ts'
@@ -56,36 +57,27 @@ export async function assertLoginPossible(directory: string): Promise<void> {
  * at another API; the signal's reason. The config is as it was then.
  */
 export async function addLogin(directory: string, login: NewLogin, deps: AddLoginDeps): Promise<string[]> {
-  return withStore(databasePath(directory), deps, async (before, intend) => {
-    const now = Date.now()
-    const others = before.logins.filter((other) => other.id !== login.id && isLive(other, now))
-    assertSameEndpoint(others, login)
-    const added = { ...login, ...expiryOf(login.expiresAt, now) }
-    const change = {
-      logins: [...remaining(before, login.id, now), added],
-      removed: [],
-      beforeChange: (base: ConfigContent) => {
-        deps.beforeChange(holds(base, withoutToken(login.entry)))
-      },
+  return changeLogins(directory, deps, (before, now) => {
+    const { entry, endpoint } = login
+    const others = before.filter((other) => other.id !== login.id && isLive(other, now))
+    const elsewhere = others.find((other) => other.entry.name === entry.name && other.endpoint !== endpoint)
+    if (elsewhere) {
+      throw new SetupError(
+        `Another job on this machine is logged in to workspace '${entry.name}' at ${elsewhere.endpoint}, not at ${endpoint}.`,
+        "Run one after the other, give each runner its own HOME, or set 'login: false'.",
+      )
     }
-    const after = await changeConfig(directory, before, intend, change, deps.signal)
-    return [after, loginWarnings(added, others, directory)]
+    // By this machine's clock a token may look expired that the API accepts.
+    const expiresAt = login.expiresAt !== undefined && login.expiresAt > now ? login.expiresAt : undefined
+    const added = { ...login, expiresAt: expiresAt ?? now + DAY_MS, dropsAt: (expiresAt ?? now) + DAY_MS }
+    return {
+      logins: [...remaining(before, login.id, now), added],
+      beforeChange: (base) => {
+        deps.beforeChange(holds(base, withoutToken(entry)))
+      },
+      result: loginWarnings(added, others, directory),
+    }
   })
-}
-
-/** By this machine's clock a token may look expired that the API accepts. */
-function expiryOf(expiresAt: number | undefined, now: number): Pick<Login, 'expiresAt' | 'dropsAt'> {
-  const isKnown = expiresAt !== undefined && expiresAt > now
-  return isKnown ? { expiresAt, dropsAt: expiresAt + DAY_MS } : { expiresAt: now + DAY_MS, dropsAt: now + DAY_MS }
-}
-
-function assertSameEndpoint(others: readonly Login[], { entry, endpoint }: NewLogin): void {
-  const other = others.find((each) => each.entry.name === entry.name && each.endpoint !== endpoint)
-  if (!other) return
-  throw new SetupError(
-    `Another job on this machine is logged in to workspace '${entry.name}' at ${other.endpoint}, not at ${endpoint}.`,
-    "Run one after the other, give each runner its own HOME, or set 'login: false'.",
-  )
 }
 
 /** What the post step knows of a login, by which it is recognised even where the database was lost. */
@@ -107,15 +99,11 @@ export interface LoginRemoval {
  * @throws SetupError where the config or the database can't be used; both are as they were then
  */
 export async function removeLogin(directory: string, login: AddedLogin, deps: LoginDeps): Promise<LoginRemoval> {
-  const paths = [configPath(directory), databasePath(directory)]
-  if (paths.every((path) => statIfThere(path) === undefined)) return { isTokenInUse: false }
-  return withStore(databasePath(directory), deps, async (before, intend) => {
-    const now = Date.now()
+  if (![configPath(directory), databasePath(directory)].some((path) => existsSync(path))) return { isTokenInUse: false }
+  return changeLogins(directory, deps, (before, now) => {
     const logins = remaining(before, login.id, now)
-    const isKnown = before.logins.some(({ id }) => id === login.id)
-    const removed = login.wasThere || isKnown ? [] : [login]
-    const after = await changeConfig(directory, before, intend, { logins, removed }, deps.signal)
-    return [after, { isTokenInUse: logins.some((other) => isLive(other, now) && mayUse(other, login)) }]
+    const isTokenInUse = logins.some((other) => isLive(other, now) && mayUse(other, login))
+    return { logins, removed: login.wasThere ? [] : [login], result: { isTokenInUse } }
   })
 }
 
@@ -125,54 +113,55 @@ function mayUse({ entry, job }: Login, login: AddedLogin): boolean {
 }
 
 /** The logins without one, and without those that nobody will remove any more, since their job was killed. */
-function remaining({ logins }: LoginStore, id: string, now: number): Login[] {
+function remaining(logins: readonly Login[], id: string, now: number): Login[] {
   return logins.filter((login) => login.id !== id && (login.isKept || login.dropsAt > now))
 }
 
-interface Change {
+interface Change<T> {
   /** Those that are to be live. */
   readonly logins: readonly Login[]
-  /** Is not to stay though the database does not know it. */
-  readonly removed: readonly RemovedLogin[]
+  /** Are not to stay though the database may not know them. */
+  readonly removed?: readonly RemovedLogin[]
   readonly beforeChange?: (base: ConfigContent) => void
+  readonly result: T
 }
 
 /**
  * Brings the config to what the base and the live logins give, and takes up what others have changed in it. What is
  * about to be written is stored first, so that a process which is killed leaves a config that is known.
- * @returns what is to be stored then
  */
-async function changeConfig(
+async function changeLogins<T>(
   directory: string,
-  before: LoginStore,
-  intend: (next: LoginStore) => void,
-  { logins, removed, beforeChange }: Change,
-  signal: AbortSignal,
-): Promise<LoginStore> {
-  const [path, temporary] = [configPath(directory), join(directory, 'config.yaml.setup-bl')]
-  const givesUpAt = Date.now() + SETTLING_MS
-  // While the store is locked nobody writes it, so it is what a process that was killed has left.
-  removeFile(temporary)
-  signal.throwIfAborted()
-  let known = before
-  let seen = await readConfig(path)
-  for (;;) {
-    const now = Date.now()
-    const base = baseOf(known, seen.content, removed, now)
-    beforeChange?.(base)
-    const next = withChange(before, base, logins, now)
-    const target = render(next.base, next.logins, now)
-    if (isSettled(target, seen.content, next)) return settled(next)
-    intend(next)
-    const theirs = await replaceConfig(path, temporary, seen, target)
-    if (!theirs) return settled(next)
-    if (now > givesUpAt) {
-      throw new SetupError(`${path} keeps changing.`, 'Run the job again when nothing else writes it.')
+  deps: LoginDeps,
+  change: (before: readonly Login[], now: number) => Change<T>,
+): Promise<T> {
+  return withStore(databasePath(directory), deps, async (before, intend) => {
+    const { logins, removed = [], beforeChange, result } = change(before.logins, Date.now())
+    const [path, temporary] = [configPath(directory), join(directory, 'config.yaml.setup-bl')]
+    const givesUpAt = Date.now() + SETTLING_MS
+    // While the store is locked nobody writes it, so it is what a process that was killed has left.
+    removeFile(temporary)
+    deps.signal.throwIfAborted()
+    let known = before
+    let seen = await readConfig(path)
+    for (;;) {
+      const now = Date.now()
+      const base = baseOf(known, seen.content, removed, now)
+      beforeChange?.(base)
+      const next = withChange(before, base, logins, now)
+      const target = render(next.base, next.logins, now)
+      if (isSettled(target, seen.content, next)) return [settled(next), result]
+      intend(next)
+      const theirs = await replaceConfig(path, temporary, seen, target)
+      if (!theirs) return [settled(next), result]
+      if (now > givesUpAt) {
+        throw new SetupError(`${path} keeps changing.`, 'Run the job again when nothing else writes it.')
+      }
+      seen = theirs
+      known = { ...before, base, logins: [...before.logins, ...logins] }
+      await pause(LOOK_AGAIN_MS)
     }
-    seen = theirs
-    known = { ...before, base, logins: [...before.logins, ...logins] }
-    await pause(LOOK_AGAIN_MS)
-  }
+  })
 }
 
 function isSettled(target: ConfigContent, current: ConfigContent, { logins }: LoginStore): boolean {
