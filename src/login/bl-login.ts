@@ -64,17 +64,10 @@ export async function login(
 
 /** A damaged program can end up in a shell (execvp(3), ENOEXEC), which exits with 126 or 127. */
 function isUnusable(outcome: Outcome): boolean {
-  switch (outcome.kind) {
-    case 'not-started':
-      return true
-    case 'killed':
-      // macOS kills a program whose signature is wrong, as that of a damaged one is.
-      return [...CRASHES, ...(process.platform === 'darwin' ? ['SIGKILL'] : [])].includes(outcome.signal)
-    case 'exited':
-      return outcome.code === 126 || outcome.code === 127
-    case 'timed-out':
-      return false
-  }
+  // macOS kills a program whose signature is wrong, as that of a damaged one is.
+  const crashes = process.platform === 'darwin' ? [...CRASHES, 'SIGKILL'] : CRASHES
+  if (outcome.kind === 'killed') return crashes.includes(outcome.signal)
+  return outcome.kind === 'not-started' || (outcome.kind === 'exited' && [126, 127].includes(outcome.code))
 }
 
 function writtenConfig(home: string): string {

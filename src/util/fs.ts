@@ -1,6 +1,15 @@
-import { lstatSync, mkdirSync, renameSync, statSync, unlinkSync, writeFileSync, type BigIntStats } from 'node:fs'
+import {
+  lstatSync,
+  mkdirSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+  type BigIntStats,
+} from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, isAbsolute, relative, sep } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf, withPath } from './errors.ts'
 
@@ -58,6 +67,16 @@ export function isHeldOnWindows(error: unknown): boolean {
 /** Whether a path leads to a directory, links followed. */
 export function isDirectory(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+}
+
+/** Whether a path is in a directory, links followed; what does not exist holds nothing. */
+export function isInside(path: string, directory: string): boolean {
+  try {
+    const way = relative(realpathSync(directory), realpathSync(path))
+    return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way)
+  } catch {
+    return false
+  }
 }
 
 /** Makes a directory and its parents, one by one: Node's recursive mkdir reports a read-only file system as ENOENT. */
