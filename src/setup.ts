@@ -169,7 +169,7 @@ async function openCheckedSession(
   parent: AbortSignal,
 ): Promise<Session> {
   const { runner, http, invocation } = deps
-  const rememberKey = (key: Pick<KeyState, 'name' | 'id' | 'expiresAt'>) => {
+  const saveKey = (key: Pick<KeyState, 'name' | 'id' | 'expiresAt'>) => {
     if (credential.kind !== 'service-account') return
     const { serviceAccount, apiKey } = credential
     state.save({ key: { ...key, origin: endpoint.url, workspace, serviceAccount, credential: hashSecret(apiKey) } })
@@ -177,8 +177,8 @@ async function openCheckedSession(
   const sessionDeps = {
     hide: runner.hide,
     keyName: () => `setup-bl-${invocation}`,
-    rememberKey,
-    forgetKey: state.clearKey,
+    saveKey,
+    clearKey: state.clearKey,
   }
   const expired = () =>
     new SetupError(

@@ -14,25 +14,25 @@ export interface Session {
   readonly isShortLived: boolean
 }
 
-/** What opening a session does besides asking the API. */
-export interface SessionEdges {
+/** Dependencies of opening a session, besides the API. */
+export interface SessionDeps {
   /** Keeps a secret out of the log from now on. */
   readonly hide: (secret: string) => void
   /** A random name for a key that is about to be made. */
   readonly keyName: () => string
-  /** Remembers a key that may exist, so that the post step can revoke it. Called before it is made, and again with its id. */
-  readonly rememberKey: (key: { readonly name: string; readonly id?: string; readonly expiresAt: number }) => void
-  /** The key was certainly not made. */
-  readonly forgetKey: () => void
+  /** Saves a key that may exist, so that the post step can revoke it. Called before it is created, and again with its id. */
+  readonly saveKey: (key: { readonly name: string; readonly id?: string; readonly expiresAt: number }) => void
+  /** The key was certainly not created. */
+  readonly clearKey: () => void
 }
 
 /**
  * Turns a credential into a session token.
  * @throws SetupError telling a bad credential from an outage
  */
-export async function openSession(credential: Credential, api: BlaxelApi, edges: SessionEdges): Promise<Session> {
-  const session = await obtain(credential, api, edges)
-  edges.hide(session.token)
+export async function openSession(credential: Credential, api: BlaxelApi, deps: SessionDeps): Promise<Session> {
+  const session = await obtain(credential, api, deps)
+  deps.hide(session.token)
   return session
 }
 
@@ -50,14 +50,14 @@ export async function checkWorkspace(
   if (answer.kind !== 'accepted') throw refused(credential, workspace, api.url, answer)
 }
 
-async function obtain(credential: Credential, api: BlaxelApi, edges: SessionEdges): Promise<Session> {
+async function obtain(credential: Credential, api: BlaxelApi, deps: SessionDeps): Promise<Session> {
   switch (credential.kind) {
     case 'client': {
       const issued = await api.issueToken(credential.clientId, credential.clientSecret, credential.source)
       return { ...issued, type: 'oauth', isShortLived: true }
     }
     case 'service-account':
-      return mint(credential, api, edges)
+      return mint(credential, api, deps)
     case 'jwt':
       return { token: credential.jwt, type: 'oauth', expiresAt: credential.expiresAt, isShortLived: true }
     case 'earlier-session': {
@@ -71,20 +71,20 @@ async function obtain(credential: Credential, api: BlaxelApi, edges: SessionEdge
 
 type ServiceAccount = Credential & { kind: 'service-account' }
 
-async function mint(credential: ServiceAccount, api: BlaxelApi, edges: SessionEdges): Promise<Session> {
+async function mint(credential: ServiceAccount, api: BlaxelApi, deps: SessionDeps): Promise<Session> {
   const { apiKey, serviceAccount, lifetime } = credential
-  const name = edges.keyName()
-  edges.rememberKey({ name, expiresAt: Date.now() + lifetime.ms })
+  const name = deps.keyName()
+  deps.saveKey({ name, expiresAt: Date.now() + lifetime.ms })
   const answer = await api.mintKey(serviceAccount, name, lifetime.text, apiKey)
   switch (answer.kind) {
     case 'minted': {
       const expiresAt = Date.now() + lifetime.ms
-      edges.hide(answer.apiKey)
-      edges.rememberKey({ name, id: answer.id, expiresAt })
+      deps.hide(answer.apiKey)
+      deps.saveKey({ name, id: answer.id, expiresAt })
       return { token: answer.apiKey, type: 'service-account-key', expiresAt, isShortLived: true }
     }
     case 'refused':
-      edges.forgetKey()
+      deps.clearKey()
       throw answer.error
     case 'unknown': {
       const outcome = await deleteByName(credential, name, api)
