@@ -1,5 +1,14 @@
 // Installing in surroundings that are not the ideal ones, but ordinary: what other people's users have met.
-import { existsSync, lstatSync, readFileSync, realpathSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { execFileSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -206,4 +215,20 @@ test('an installed program can be executed by every user, whatever the umask', (
       .uses({ with: VERSION })
     const path = step.outputs.path ?? ''
     expect(statSync(path).mode & 0o777).toBe(0o755)
+  }))
+
+test('what a runner that died has left in the tool cache goes a day later, and nothing younger', () =>
+  inWorld(async ({ machine }) => {
+    const [old, young] = ['a', 'b'].map((digit) => join(machine.toolCache, 'bl', `.setup-bl-${digit.repeat(32)}`)) as [
+      string,
+      string,
+    ]
+    for (const directory of [old, young]) {
+      mkdirSync(join(directory, 'entry'), { recursive: true })
+      writeFileSync(join(directory, 'entry', 'blaxel'), 'half')
+    }
+    const twoDaysAgo = new Date(Date.now() - 2 * 86_400_000)
+    utimesSync(old, twoDaysAgo, twoDaysAgo)
+    expect((await machine.job().uses({ with: VERSION })).exitCode).toBe(0)
+    expect([existsSync(old), existsSync(young)]).toEqual([false, true])
   }))

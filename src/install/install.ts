@@ -24,6 +24,7 @@ import {
   isProgram,
   lookUp,
   publish,
+  removeAbandonedStaging,
   removeReplacedPrograms,
   type CacheEntry,
   type CacheRecord,
@@ -119,6 +120,7 @@ async function fetchVersion(
   const { version, platform } = entry
   const staged = join(deps.staging, 'entry')
   makeDirectories(staged)
+  await removeAbandonedStaging(deps.toolCache)
   const program = join(staged, platform.program)
   const urls = releaseUrls(source)
   const [archive, expected] = await concurrently(

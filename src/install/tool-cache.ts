@@ -55,6 +55,8 @@ export type Lookup =
   | { readonly kind: 'missing' }
 
 const RECORD = 'setup-bl.json'
+/** No installation takes a day. */
+const ABANDONED_MS = 86_400_000
 /** How a file is called that was moved away while its program was running. */
 const OLD = '.old'
 
@@ -74,6 +76,15 @@ export function cacheEntry(
 /** Path of a staging directory: inside the tool cache, so that publishing is a rename on one file system. */
 export function stagingDirectory(toolCache: string, name: string): string {
   return join(toolCache, 'bl', name)
+}
+
+/** Removes the staging directories of jobs whose runner died, so that no post step removed them. */
+export async function removeAbandonedStaging(toolCache: string): Promise<void> {
+  const parent = join(toolCache, 'bl')
+  for (const name of readdirSync(parent).filter((each) => each.startsWith('.setup-bl-'))) {
+    const stats = statSync(join(parent, name), { throwIfNoEntry: false })
+    if (stats && stats.mtimeMs < Date.now() - ABANDONED_MS) await discard(join(parent, name))
+  }
 }
 
 /**
