@@ -233,7 +233,7 @@ function leaksOfStep(step: StepResult, plain: PlainUse | undefined, accepted: Se
 
 /** A command file without the key under one name, as the toolkit writes it. */
 function withoutKey(text: string, name: string, plain: PlainUse): string {
-  const block = new RegExp(`^${name}<<(.*)\\n([^]*?)\\n\\1$`, 'm')
+  const block = new RegExp(`^${name}<<(.*)\\r?\\n([^]*?)\\r?\\n\\1\\r?$`, 'm')
   return text.replace(block, (whole, _delimiter, value: string) => (isKeyOf(plain, value) ? '' : whole))
 }
 

@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { StepResult } from '../../sandbox/job.ts'
 import { createMachine, type Machine } from '../../sandbox/machine.ts'
+import { preloaded } from '../integration/threats/preload.ts'
 import { configOf, credentials, openWorld, tree, type ConfigFile, type World } from '../integration/world.ts'
 
 const PRIOR = '# of this machine\r\ncontext: {workspace: home}\r\n'
@@ -166,5 +167,47 @@ describe('a config that another process holds when the last job ends', () => {
       0,
       [expect.stringContaining(config.path)],
     ])
+  })
+})
+
+describe('CTRL_C and then CTRL_BREAK, as the runner cancels a job,', () => {
+  /** No test can send them to a console: this gives Node's listeners what they would get, and says whether there are any. */
+  const cancelled = (script: 'setup' | 'cleanup') =>
+    preloaded(
+      world,
+      'cancelled',
+      `if (process.argv[1].includes('${script}')) {
+        const timer = setInterval(() => {
+          if (process.listenerCount('SIGINT') === 0) return
+          clearInterval(timer)
+          setTimeout(() => {
+            for (const signal of ['SIGINT', 'SIGBREAK']) console.log(signal + ' heard: ' + process.emit(signal, signal))
+          }, 500)
+        }, 50)
+      }`,
+    )
+  const heard = /SIGINT heard: true\s+SIGBREAK heard: true/
+
+  test('end the main step, and the post step undoes it', async () => {
+    const { machine, config } = await machineOf('runneradmin')
+    world.sandbox.intercept({ host: 'api.blaxel.ai', path: '/v0/workspaces/acme', answer: { kind: 'hang' } })
+    const job = machine.job({ env: cancelled('setup') })
+    const step = await job.uses({ with: minting })
+    expect(step.raw).toMatch(heard)
+    expect([step.exitCode, step.annotations[0]?.message]).toEqual([1, expect.stringContaining('cancelled (SIGINT)')])
+    expectFine((await job.end())[0])
+    expect([world.sandbox.blaxel.keys.size, config.read()]).toEqual([0, PRIOR])
+  })
+
+  test('do not stop the post step', async () => {
+    const { machine, config } = await machineOf('runneradmin')
+    const job = machine.job({ env: cancelled('cleanup') })
+    expectFine(await job.uses({ with: minting }))
+    const api = { host: 'api.blaxel.ai', method: 'DELETE', path: /api_keys/ }
+    world.sandbox.intercept({ ...api, answer: { kind: 'delay', ms: 3_000 } })
+    const [post] = await job.end()
+    expect(post?.raw).toMatch(heard)
+    expectFine(post)
+    expect([world.sandbox.blaxel.keys.size, config.read()]).toEqual([0, PRIOR])
   })
 })
