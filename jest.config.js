@@ -3,6 +3,8 @@ export default {
   testEnvironment: 'node',
   roots: ['<rootDir>/__tests__'],
   testMatch: ['**/*.test.ts'],
+  // These are about what only Windows does.
+  testPathIgnorePatterns: ['/node_modules/', ...(process.platform === 'win32' ? [] : ['/__tests__/windows/'])],
   extensionsToTreatAsEsm: ['.ts'],
   transform: { '\\.ts$': ['ts-jest', { useESM: true, diagnostics: false }] },
   // The compiler rewrites relative imports of .ts files to .js.

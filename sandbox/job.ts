@@ -96,6 +96,9 @@ export interface StepResult {
   readonly files: Readonly<Record<CommandFile, string>>
 }
 
+/** The Node that runs the action: another one than this, where its faults are to be seen. */
+const ACTION_NODE = process.env.SETUP_BL_NODE ?? process.execPath
+
 type Outcome = 'success' | 'failure' | 'cancelled'
 
 /** Something that runs; signals go to the process of the moment. */
@@ -194,9 +197,10 @@ class Job {
     const id = this.#newStep(step.id ?? '__run')
     const env = this.#evaluate(step.env ?? {}, {})
     const text = evaluateTemplate(script, this.#contexts(env))
-    const file = join(this.temp, `${randomUUID()}.sh`)
-    writeFileSync(file, `${text}\n`)
-    const command = { file: step.shell ?? 'bash', args: [...SHELL_OPTIONS[step.shell ?? 'default'], file] }
+    const shell = SHELLS[step.shell ?? DEFAULT_SHELL]
+    const file = join(this.temp, `${randomUUID()}${shell.extension}`)
+    writeFileSync(file, `${shell.prefix}${text}\n`)
+    const command = { file: shell.file, args: [...shell.args, file] }
     const title = `Run ${text.trim()}\nshell: ${command.file} ${command.args.slice(0, -1).join(' ')} {0}`
     return this.#begin({ id, title, inputs: {}, env, extra: {}, command, warnings: [] })
   }
@@ -258,7 +262,7 @@ class Job {
         ...Object.fromEntries(variables),
         ...state,
       },
-      command: { file: process.execPath, args: [script] },
+      command: { file: ACTION_NODE, args: [script] },
       warnings: this.#inputWarnings(Object.keys(given)),
     }
   }
@@ -428,11 +432,20 @@ interface Effects {
   readonly paths: string[]
 }
 
-const SHELL_OPTIONS = {
-  default: ['-e'],
-  bash: ['--noprofile', '--norc', '-e', '-o', 'pipefail'],
-  sh: ['-e'],
+const BASH = { file: 'bash', extension: '.sh', prefix: '' }
+const SHELLS = {
+  default: { ...BASH, args: ['-e'] },
+  bash: { ...BASH, args: ['--noprofile', '--norc', '-e', '-o', 'pipefail'] },
+  sh: { ...BASH, file: 'sh', args: ['-e'] },
+  cmd: {
+    file: process.env.ComSpec ?? 'cmd.exe',
+    extension: '.cmd',
+    prefix: '@echo off\n',
+    args: ['/d', '/e:on', '/v:off', '/c', 'call'],
+  },
 } as const
+/** The runner's own default on Windows is PowerShell, which takes a second to start. */
+const DEFAULT_SHELL = process.platform === 'win32' ? 'cmd' : 'default'
 
 function inputVariable(name: string): string {
   return `INPUT_${name.replaceAll(' ', '_').toUpperCase()}`

@@ -21,7 +21,7 @@ process.exitCode = await main()
 async function main(): Promise<number> {
   const act = findAct()
   if (act.kind === 'none') {
-    console.log(`e2e:local: no workflow was run, for ${act.why}`)
+    console.log(`e2e:local: no workflow was run, because ${act.why}`)
     return 0
   }
   const sandbox = await openSandbox()
@@ -39,7 +39,8 @@ async function main(): Promise<number> {
       totals.jobs += jobs
       totals.steps += steps
     }
-    for (const [name, why] of Object.entries(NOT_RUN)) console.log(`– ${name}: parsed and checked only, for it ${why}`)
+    for (const [name, why] of Object.entries(NOT_RUN))
+      console.log(`– ${name}: only parsed and checked, because it ${why}`)
     const { passed, failed, jobs, steps } = totals
     console.log(`${passed + failed} workflows: ${counted(jobs, steps)}\n${passed} passed, ${failed} failed`)
     return failed === 0 ? 0 : 1

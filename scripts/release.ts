@@ -4,23 +4,27 @@
  *   npm run release -- check      [--tag vX.Y.Z]   tag, versions, changelog and dist/ agree; sets the output `prerelease`
  *   npm run release -- notes      [--tag vX.Y.Z]   prints what the changelog says about the version
  *   npm run release -- move-major [--tag vX.Y.Z]   moves the tag vX to the release
+ *   npm run release -- sbom                        prints an SBOM (SPDX, one line) of the packages in dist/
  *
  * Without a tag it is a dry run of the version in package.json: it says what would happen, and changes nothing.
- * Only `check` needs the packages that npm ci brings.
+ * Only `check` needs the packages that npm ci installs.
  */
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { appendFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { majorMove, parseTag, problemsOf, sectionOf, type Tag } from './release/plan.ts'
+import { licensedPackages, shippedSbom, type Sbom } from './release/sbom.ts'
 
 const REMOTE = 'origin'
+/** npm is a script there, which only a shell can start. */
+const isWindows = process.platform === 'win32'
 const root = process.cwd()
 const { values, positionals } = parseArgs({ options: { tag: { type: 'string' } }, allowPositionals: true })
 const dryRun = values.tag === undefined || values.tag === ''
 const tag = dryRun ? `v${String(versionIn('package.json'))}` : String(values.tag)
-const commands: Readonly<Record<string, () => void>> = { check, notes, 'move-major': moveMajor }
+const commands: Readonly<Record<string, () => void>> = { check, notes, 'move-major': moveMajor, sbom }
 
 try {
   const command = commands[positionals.join(' ')]
@@ -87,17 +91,37 @@ function remoteTags(): Map<string, Tag> {
   return tags
 }
 
-/** Builds dist/ beside the checkout, and names the files that are other, missing or too many. */
+/** `npm sbom --omit dev` also omits what a development package needs too, so what ships is chosen here. */
+function sbom(): void {
+  const args = ['sbom', '--sbom-format', 'spdx', '--package-lock-only']
+  const everything = execFileSync('npm', args, {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 100_000_000,
+    shell: isWindows,
+  })
+  const licenses = ['setup', 'cleanup'].map((step) => readFileSync(join(root, 'dist', step, 'licenses.txt'), 'utf8'))
+  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as Parameters<typeof shippedSbom>[2]
+  const shipped = shippedSbom(JSON.parse(everything) as Sbom, licenses.flatMap(licensedPackages), lock)
+  console.log(JSON.stringify(shipped))
+}
+
+/** Builds dist/ anew, names the files that differ, are missing or left over, and puts back what was there. */
 function staleFiles(): string[] {
-  const out = mkdtempSync(join(tmpdir(), 'release-'))
+  const dist = join(root, 'dist')
+  const scratch = mkdtempSync(join(tmpdir(), 'release-'))
+  const shipped = filesOf(dist)
+  cpSync(dist, scratch, { recursive: true })
   try {
-    execFileSync(process.execPath, [join('scripts', 'build.ts'), '--out', out], { cwd: root, stdio: 'inherit' })
-    const built = filesOf(out)
-    const shipped = filesOf(join(root, 'dist'))
+    rmSync(dist, { recursive: true })
+    execFileSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit', shell: isWindows })
+    const built = filesOf(dist)
     const names = new Set([...built.keys(), ...shipped.keys()])
     return [...names].filter((name) => built.get(name) !== shipped.get(name)).sort()
   } finally {
-    rmSync(out, { recursive: true, force: true })
+    rmSync(dist, { recursive: true, force: true })
+    cpSync(scratch, dist, { recursive: true })
+    rmSync(scratch, { recursive: true })
   }
 }
 

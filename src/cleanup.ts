@@ -17,10 +17,10 @@ export interface CleanupDeps {
 const API_DEADLINE_MS = 60_000
 
 /**
- * The post step: takes the login back, revokes the key that was minted, and removes this use's directories. What can't
- * be undone becomes a warning: a job that has worked does not fail for it.
- * @param saved what the main step has saved; empty where it did not get that far
- * @param apiKey the input api-key as it is now, where it is given
+ * The post step: removes the login, revokes the key that was minted, and removes this invocation's directories. What
+ * can't be undone becomes a warning: a job that has succeeded does not fail because of it.
+ * @param saved what the main step has saved; empty if it did not get that far
+ * @param apiKey the input api-key as it is now, if it is given
  */
 export async function cleanup(saved: string, apiKey: string | undefined, deps: CleanupDeps): Promise<void> {
   const { runner } = deps
@@ -40,12 +40,16 @@ export async function cleanup(saved: string, apiKey: string | undefined, deps: C
   await removeDirectories(state, deps)
 }
 
-/** Whether another job on this machine may use the session token. */
+/** Whether another login on this machine may use the session token: another job's, or one that is kept. */
 type TokenUse = 'unused' | 'used' | 'unknown'
 
-async function logOut(login: LoginState, { use, scratch }: State, { runner, signal }: CleanupDeps): Promise<TokenUse> {
+async function logOut(
+  login: LoginState,
+  { invocation, scratch }: State,
+  { runner, signal }: CleanupDeps,
+): Promise<TokenUse> {
   const { directory, workspace, tokenHash, wasThere = false } = login
-  const added = { id: use, job: dirname(scratch), workspace, tokenHash, wasThere }
+  const added = { id: invocation, job: dirname(scratch), workspace, tokenHash, wasThere }
   try {
     const { isTokenInUse } = await removeLogin(directory, added, { info: runner.info, signal })
     runner.info(`Logged out of workspace ${workspace}`)
@@ -62,8 +66,8 @@ async function revoke(key: KeyState, apiKey: string | undefined, tokenUse: Token
   if (tokenUse !== 'unused') {
     const why =
       tokenUse === 'used'
-        ? 'another job on this machine may use it'
-        : 'it is not known whether another job on this machine uses it'
+        ? 'another login on this machine may use it'
+        : 'it is not known whether another login on this machine uses it'
     runner.notice(`The key ${key.name} was not revoked: ${why}. ${until}`)
     return
   }

@@ -10,7 +10,7 @@ type Environment = Readonly<Record<string, string | undefined>>
 const SHORTEST_SECRET = 8
 
 /**
- * The credential in the inputs; undefined where there is none.
+ * The credential in the inputs; undefined if there is none.
  * @param runOrigin where the run comes from, for the message about half a pair
  * @throws SetupError naming the input, for half a pair, two kinds at once, and secrets that can't be one
  */
@@ -110,7 +110,7 @@ function keyCredential(value: string, source: string): Credential {
 }
 
 /**
- * The credential in the environment, BL_CLIENT_CREDENTIALS before BL_API_KEY as in the CLI; undefined where there is none
+ * The credential in the environment, BL_CLIENT_CREDENTIALS before BL_API_KEY as in the CLI; undefined if there is none
  * for this workspace. An earlier use of the action exports BL_API_KEY together with BL_WORKSPACE, so beside another
  * BL_WORKSPACE the key is not meant for this one.
  * @throws SetupError naming the variable, for what can't be a credential
@@ -140,7 +140,7 @@ export function credentialFromEnvironment(env: Environment, workspace: string): 
   }
 }
 
-/** The other workspace that BL_API_KEY in the environment is for; undefined where there is no such key. */
+/** The other workspace that BL_API_KEY in the environment is for; undefined if there is no such key. */
 export function workspaceOfOtherKey(env: Environment, workspace: string): string | undefined {
   const other = (env.BL_WORKSPACE ?? '').trim()
   return (env.BL_API_KEY ?? '').trim() === '' || other === '' || other === workspace ? undefined : other

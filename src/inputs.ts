@@ -44,7 +44,7 @@ export interface SessionAccess {
 
 /** Where the inputs come from. */
 export interface InputSource {
-  /** An input by its name in action.yml, trimmed; empty where it is not given. */
+  /** An input by its name in action.yml, trimmed; empty if it is not given. */
   readonly get: (name: string) => string
   readonly env: Readonly<Record<string, string | undefined>>
   readonly hide: (secret: string) => void

@@ -21,7 +21,7 @@ import {
   type OutputDeps,
 } from './outputs.ts'
 import { settingsInCheckout, type CheckoutSetting } from './runner/checkout.ts'
-import { blaxelDirectory, type Machine } from './runner/runner-env.ts'
+import { blaxelDirectory, requireBlaxelDirectory, type Machine } from './runner/runner-env.ts'
 import type { Runner } from './runner/runner.ts'
 import { directoryNames, type KeyState, type State } from './state.ts'
 import { concurrently } from './util/concurrently.ts'
@@ -84,12 +84,12 @@ interface StateStore {
   readonly clearKey: () => void
 }
 
-function createStateStore({ runner, machine, invocation: use }: SetupDeps): StateStore {
+function createStateStore({ runner, machine, invocation }: SetupDeps): StateStore {
   let state: State = {
     schema: 1,
-    use,
-    scratch: join(machine.temp, directoryNames.scratch(use)),
-    staging: stagingDirectory(machine.toolCache, directoryNames.staging(use)),
+    invocation,
+    scratch: join(machine.temp, directoryNames.scratch(invocation)),
+    staging: stagingDirectory(machine.toolCache, directoryNames.staging(invocation)),
   }
   const replace = (next: State) => {
     state = next
@@ -112,7 +112,7 @@ function createStateStore({ runner, machine, invocation: use }: SetupDeps): Stat
 /** What can be known without a request: whether the config can be changed, and what in the checkout will interfere. */
 async function prepareSession(access: SessionAccess, { runner, machine }: SetupDeps): Promise<void> {
   if (access.login) {
-    const directory = blaxelDirectory(machine)
+    const directory = requireBlaxelDirectory(machine)
     await assertLoginPossible(directory)
     const warning = loginInCheckoutWarning(directory, machine.checkout)
     if (warning !== undefined) runner.warning(warning)
@@ -223,7 +223,7 @@ async function logInHere(
 ): Promise<void> {
   const { runner, machine, signal } = deps
   const { workspace, endpoint, credential } = access
-  const directory = blaxelDirectory(machine)
+  const directory = requireBlaxelDirectory(machine)
   const tokenHash = hashSecret(session.token)
   const newLogin = {
     id: deps.invocation,

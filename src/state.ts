@@ -8,23 +8,23 @@ import { isId, isWorkspaceName } from './blaxel/values.ts'
  */
 export interface State {
   readonly schema: 1
-  /** A random id of this use of the action: 32 hex digits. */
-  readonly use: string
-  /** Directories of this use alone. */
+  /** Identifies this run of the action: random, 32 hex digits. */
+  readonly invocation: string
+  /** Directories of this invocation only. */
   readonly scratch: string
   readonly staging: string
   readonly login?: LoginState
   readonly key?: KeyState
 }
 
-/** A login that may stand in the CLI's config. */
+/** A login that may be in the CLI's config. */
 export interface LoginState {
   /** `~/.blaxel` */
   readonly directory: string
   readonly workspace: string
   /** SHA-256 of the session token, in hex */
   readonly tokenHash: string
-  /** A login with the same token stood in the config before: the machine's own, by the same key. */
+  /** The machine itself was logged in with the very same token. */
   readonly wasThere?: true
 }
 
@@ -41,13 +41,13 @@ export interface KeyState {
   readonly credential: string
 }
 
-/** The directories of a use, by its id. */
+/** Names of an invocation's directories. */
 export const directoryNames = {
-  scratch: (use: string) => `setup-bl-${use}`,
-  staging: (use: string) => `.setup-bl-${use}`,
+  scratch: (invocation: string) => `setup-bl-${invocation}`,
+  staging: (invocation: string) => `.setup-bl-${invocation}`,
 }
 
-/** Reads a saved state; undefined where it is not exactly what the main step saves. */
+/** Reads a saved state; undefined if it is not exactly what the main step saves. */
 export function parseState(text: string): State | undefined {
   let value: unknown
   try {
@@ -62,12 +62,12 @@ type Fields = Readonly<Record<string, unknown>>
 
 function isState(value: unknown): value is State {
   if (!isObject(value)) return false
-  const { schema, use, scratch, staging, login, key } = value
+  const { schema, invocation, scratch, staging, login, key } = value
   return (
     schema === 1 &&
-    isHex(use, 32) &&
-    isPathTo(scratch, directoryNames.scratch(use)) &&
-    isPathTo(staging, directoryNames.staging(use)) &&
+    isHex(invocation, 32) &&
+    isPathTo(scratch, directoryNames.scratch(invocation)) &&
+    isPathTo(staging, directoryNames.staging(invocation)) &&
     (login === undefined || isLogin(login)) &&
     (key === undefined || isKey(key))
   )

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { beforeAll, describe, expect, test } from '@jest/globals'
 import { parse } from 'yaml'
@@ -16,6 +17,9 @@ interface ActionFile {
 /** Every scalar as the text that it is, as the runner reads it. */
 const action = parse(text('action.yml'), { schema: 'failsafe' }) as ActionFile
 const readme = text('README.md')
+const pages = execFileSync('git', ['ls-files', '-z', '*.md'], { cwd: root, encoding: 'utf8' })
+  .split('\0')
+  .filter((page) => page !== '' && existsSync(join(root, page)))
 
 describe('inputs', () => {
   const declared = Object.fromEntries(Object.entries(action.inputs).map(([name, input]) => [name, input.default]))
@@ -80,6 +84,21 @@ describe('what later steps get', () => {
   })
 })
 
+test.each(pages)('%s has no line of more than 120 characters, tables and URLs in examples aside', (page) => {
+  let isCode = false
+  const long = text(page)
+    .split('\n')
+    .filter((line) => {
+      if (line.startsWith('```')) isCode = !isCode
+      return line.length > 120 && !line.startsWith('|') && !(isCode && line.includes('https://'))
+    })
+  expect(long).toEqual([])
+})
+
+test('the README has at most 1,900 words', () => {
+  expect(readme.split(/\s+/).filter((word) => word !== '').length).toBeLessThanOrEqual(1900)
+})
+
 test('action.yml names the runtime, and a post step that always runs', () => {
   expect(action.runs).toEqual({
     using: 'node24',
@@ -101,16 +120,13 @@ function names(heading: string): string[] {
   return table(heading).map(([name = '']) => name)
 }
 
-/** The rows of the first table below a heading of the README, without their head; the first cell without its backticks. */
+/** The rows of the tables below a heading of the README, without their heads; the first cell without its backticks. */
 function table(heading: string): string[][] {
   const [, section = ''] = readme.split(new RegExp(`^## ${heading}$`, 'm'))
   const [own = ''] = section.split(/^## /m)
-  const lines = own.split('\n')
-  const start = lines.findIndex((line) => line.startsWith('|'))
-  if (start === -1) throw new Error(`README.md has no table below '## ${heading}'`)
-  const rest = lines.slice(start)
-  const end = rest.findIndex((line) => !line.startsWith('|'))
-  return rest.slice(2, end === -1 ? undefined : end).map(cellsOf)
+  const tables = own.split(/^(?!\|).*$/m).filter((lines) => lines.trim() !== '')
+  if (tables.length === 0) throw new Error(`README.md has no table below '## ${heading}'`)
+  return tables.flatMap((lines) => lines.trim().split('\n').slice(2)).map(cellsOf)
 }
 
 function cellsOf(line: string): string[] {

@@ -9,27 +9,38 @@ const action = parse(readFileSync(join(root, 'action.yml'), 'utf8')) as Record<'
 const known = JSON.parse(readFileSync(join(root, 'src/install/known-checksums.json'), 'utf8')) as Record<string, object>
 const recipes = readRecipes()
 
-test('there is an example for everything that a workflow of its own needs', () => {
+test('the pages have these examples', () => {
   expect(recipes.map(({ name }) => name)).toEqual([
     'Quick start',
-    'An API key',
-    'An API key that makes short-lived keys',
+    'Every input once',
     'A matrix of workspaces',
     'Several workspaces in one job',
     'Pull requests from forks',
     'A pinned version, with its checksum',
-    'A version file',
-    'A self-hosted runner',
     'Behind a proxy',
-    'A mirror',
-    'GitHub Enterprise Server',
+    'An API key',
+    'An API key that mints short-lived keys',
     'A job over two hours',
     'A job over two hours (2)',
+    'The token in another job',
+    'Background and parallel steps',
+    'A version file',
+    'An actions lockfile',
+    'A self-hosted runner',
     'A job in a container',
+    'Steps as root',
     'A Docker build',
     'An SDK instead of the CLI',
     'An SDK instead of the CLI (2)',
+    'A mirror',
+    'GitHub Enterprise Server',
   ])
+})
+
+test('the annotated example shows every input once, commented out if another one excludes it', () => {
+  const { text = '' } = recipes.find(({ name }) => name === 'Every input once') ?? {}
+  const shown = [...text.matchAll(/^ {4}(?:# )?([a-z-]+): /gm)].map(([, name = '']) => name)
+  expect(shown.sort()).toEqual(Object.keys(action.inputs).sort())
 })
 
 describe.each(recipes)('$page, $name', ({ text }) => {

@@ -9,6 +9,7 @@ const root = resolve(import.meta.dirname, '../..')
 interface Step {
   readonly uses?: string
   readonly run?: string
+  readonly env?: Readonly<Record<string, string>>
   readonly with?: Readonly<Record<string, unknown>>
 }
 
@@ -97,6 +98,24 @@ test('one action has one version in all workflows', () => {
   const versions = Map.groupBy(pins, ([, action = '']) => action)
   const mixed = [...versions].filter(([, uses]) => new Set(uses.map(([, , pin]) => pin)).size > 1)
   expect(mixed.map(([action]) => action)).toEqual([])
+})
+
+test('a release has an SBOM of dist, which is attested and published as it was attested', () => {
+  const jobs = workflows.find(({ file }) => file.endsWith('/release.yml'))?.workflow.jobs ?? {}
+  const attest = jobs.attest?.steps ?? []
+  const attested = attest.flatMap(({ uses = '', with: inputs = {} }) =>
+    uses.startsWith('actions/attest@') ? [inputs] : [],
+  )
+  expect(attested).toEqual([
+    { 'subject-checksums': '${{ runner.temp }}/release.sha256' },
+    {
+      'subject-checksums': '${{ runner.temp }}/dist.sha256',
+      'sbom-path': '${{ runner.temp }}/sbom.spdx.json',
+    },
+  ])
+  const publish = jobs.publish?.steps?.find(({ run = '' }) => run.includes('gh release create'))
+  expect(publish?.run).toContain('"$RUNNER_TEMP/sbom.spdx.json"')
+  expect(publish?.env?.SBOM).toBe('${{ needs.attest.outputs.sbom }}')
 })
 
 test('the changelog has notes for the version in package.json', () => {

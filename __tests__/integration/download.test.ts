@@ -47,14 +47,14 @@ describe('a download is tried again', () => {
   test('at most eight times in all, and then the error says what happened', async () => {
     world.sandbox.intercept({ host: ASSETS, path: ANY, answer: { kind: 'truncate', bytes: 5_000 } })
     const step = await use()
-    expect(errors(step)).toEqual([expect.stringMatching(/^The connection to \S+ broke/)])
+    expect(errors(step)).toEqual([expect.stringContaining(`The connection to ${ASSETS} broke`)])
     expect(triesOfArchive()).toBe(8)
     expect(tree(world.machine.toolCache).filter((path) => path.includes('9.9.2'))).toEqual([])
   })
 
   test.each([400, 403, 410])('but not after %s', async (status) => {
     world.sandbox.intercept({ host: ASSETS, path: ANY, answer: { kind: 'respond', status } })
-    expect(errors(await use())).toEqual([expect.stringContaining(`the server answered ${status}`)])
+    expect(errors(await use())).toEqual([expect.stringContaining(`${ASSETS} answered ${status}`)])
     expect(triesOfArchive()).toBe(1)
   })
 })

@@ -4,7 +4,7 @@ import type { ConfigFile } from './world.ts'
 
 /** What the database of the logins holds, as far as tests look at it. */
 export interface StoredLogins {
-  base?: { kind: string; text?: string; mode?: number }
+  base?: { text?: string; mode: number }
   logins: { id: string; expiresAt: number; dropsAt: number; endpoint: string; entry: Record<string, unknown> }[]
   [field: string]: unknown
 }

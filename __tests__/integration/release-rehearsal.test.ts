@@ -6,9 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 
 const SCRIPT = resolve(import.meta.dirname, '../../scripts/release.ts')
 /** A build that takes no time: dist/ is a copy of src/. */
-const BUILD = `import { cpSync } from 'node:fs'
-cpSync('src', process.argv[process.argv.indexOf('--out') + 1], { recursive: true })
-`
+const BUILD = `require('node:fs').cpSync('src', 'dist', { recursive: true })\n`
 
 /** Nobody's git configuration but this. */
 const ENV = {
@@ -55,10 +53,10 @@ function commit({
   dist = {},
 }: Version = {}): string {
   const shipped = { 'index.js': `version('${version}')\n`, ...dist }
-  write('package.json', JSON.stringify({ version, type: 'module' }))
+  write('package.json', JSON.stringify({ version, scripts: { build: 'node build.js' } }))
   write('package-lock.json', JSON.stringify({ version: lock }))
   write('CHANGELOG.md', `# Changelog\n\n## [Unreleased]\n\n${changelog}\n[Unreleased]: https://example.com\n`)
-  write('scripts/build.ts', BUILD)
+  write('build.js', BUILD)
   write('src/index.js', `version('${version}')\n`)
   for (const [name, text] of Object.entries(shipped)) write(`dist/${name}`, text)
   git(clone, 'add', '--all')
@@ -307,5 +305,5 @@ test('whoever moves v1 at the same time wins, and the release says so', () => {
 
 test('an unknown command is an error that names those that there are', () => {
   commit()
-  expect(run('publish')).toMatchObject({ code: 1, output: 'release: which of check, notes, move-major?\n' })
+  expect(run('publish')).toMatchObject({ code: 1, output: 'release: which of check, notes, move-major, sbom?\n' })
 })

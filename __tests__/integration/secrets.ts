@@ -220,7 +220,7 @@ function watched<T>(result: Promise<T>, look: (value: T) => void): Promise<T> {
 
 function leaksOfStep(step: StepResult, plain: PlainUse | undefined, accepted: Set<string>, scan: Scan): string[] {
   // What it asks the runner to mask has to be named.
-  const log = step.raw.replaceAll(/^::add-mask::.*\n/gm, '')
+  const log = step.raw.replaceAll(/^::add-mask::.*\r?\n/gm, '')
   const { GITHUB_OUTPUT, GITHUB_ENV, ...others } = step.files
   accepted.add(GITHUB_OUTPUT).add(GITHUB_ENV)
   const files = {
@@ -285,10 +285,10 @@ function leaksOnDisk(
     checkout: job.workspace,
   }
   const isSeen = (place: string, text: string) =>
-    /^RUNNER_TEMP[/\\]_runner_file_commands[/\\]/.test(place) && accepted.has(text)
+    place.startsWith('RUNNER_TEMP/_runner_file_commands/') && accepted.has(text)
   return Object.entries(directories).flatMap(([label, directory]) =>
     [...filesBelow(directory)].flatMap(({ path, text }) => {
-      const place = join(label, path)
+      const place = `${label}/${path.replaceAll(sep, '/')}`
       if (isSeen(place, text)) return []
       return [...scan.look(`name of ${place}`, path), ...scan.look(place, withoutPlainKeys(place, text, plainUses))]
     }),
@@ -296,8 +296,7 @@ function leaksOnDisk(
 }
 
 /** The CLI's config (also the one in a private home that a killed step has left), the database of logins, and what they are made of. */
-const LOGIN_FILES =
-  /^(?:HOME|RUNNER_TEMP[/\\]setup-bl-[^/\\]+[/\\][^/\\]+)[/\\]\.blaxel[/\\](?:config\.yaml|setup-bl\.db)[^/\\]*$/
+const LOGIN_FILES = /^(?:HOME|RUNNER_TEMP\/setup-bl-[^/]+\/[^/]+)\/\.blaxel\/(?:config\.yaml|setup-bl\.db)[^/]*$/
 
 function withoutPlainKeys(place: string, text: string, plainUses: readonly PlainUse[]): string {
   if (!LOGIN_FILES.test(place)) return text

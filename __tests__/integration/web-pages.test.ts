@@ -5,6 +5,7 @@ import { API_KEY, CLIENT_SECRET, credentials, inWorld, visible } from './world.t
 
 const BODY = 'Your access to this site is blocked'
 const API = 'api.blaxel.ai'
+const ASSETS = 'release-assets.githubusercontent.com'
 
 /** A page as a firewall, a login page or a captive portal gives it. */
 function page(status: number, title: string, type = 'text/html; charset=utf-8'): Answer {
@@ -132,6 +133,18 @@ describe('the reason of a server is shown:', () => {
       /\.(?:tar\.gz|zip)$/,
       { version: '9.9.2' },
       { kind: 'respond', status: 451, headers: { 'content-type': 'text/plain' }, body: reason },
+    ],
+    [
+      'an archive that its storage refuses',
+      ASSETS,
+      /./,
+      { version: '9.9.2' },
+      {
+        kind: 'respond',
+        status: 403,
+        headers: { 'content-type': 'application/xml' },
+        body: `<?xml version="1.0"?><Error><Code>AuthenticationFailed</Code><Message>${reason}</Message></Error>`,
+      },
     ],
     [
       'a latest release that is refused',

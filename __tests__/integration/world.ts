@@ -108,7 +108,7 @@ function holdsDatabaseAlone(path: string): boolean {
 
 /** Every byte that a step printed, but the lines by which it asks for masks. */
 export function visible({ raw }: StepResult): string {
-  return raw.replaceAll(/^::add-mask::.*\n/gm, '')
+  return raw.replaceAll(/^::add-mask::.*\r?\n/gm, '')
 }
 
 /** The requests to one host, as `METHOD /path`. */

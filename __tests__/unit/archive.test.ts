@@ -9,6 +9,7 @@ import { tarGz, zip, type Entry } from '../../sandbox/archive.ts'
 import { SetupError } from '../../src/util/errors.ts'
 import { extract } from '../../src/install/archive.ts'
 import { holdsAsync, rejectionOf } from './property.ts'
+import { shownMode } from './system.ts'
 
 const PROGRAM = Buffer.from('#!/bin/sh\necho "Version: 9.9.2"\n'.repeat(40))
 const blaxel: Entry = { name: 'blaxel', content: PROGRAM, mode: 0o755 }
@@ -63,7 +64,7 @@ describe.each(both)('a .%s', (format) => {
   test('gives the program, which is private and not executable yet, and writes nothing else', async () => {
     await unpack(archive(license, readme, blaxel), format)
     expect(readFileSync(target)).toEqual(PROGRAM)
-    expect(statSync(target).mode & 0o777).toBe(0o600)
+    expect(statSync(target).mode & 0o777).toBe(shownMode(0o600))
     expect(readdirSync(root).sort()).toEqual(format === 'zip' ? ['archive.zip', 'unpacked'] : ['unpacked'])
   })
 

@@ -13,6 +13,7 @@ import {
   type CheckoutFile,
 } from '../../src/runner/checkout.ts'
 import { holds } from './property.ts'
+import { testWith } from './system.ts'
 
 let root: string
 let checkout: string
@@ -45,7 +46,7 @@ describe('a file of the checkout', () => {
     })
   })
 
-  test('is read where the checkout itself is reached by a link', () => {
+  testWith('symbolic links')('is read where the checkout itself is reached by a link', () => {
     symlinkSync(checkout, join(root, 'link'))
     expect(readCheckoutFile(join(root, 'link'), 'inside')).toEqual({ kind: 'text', text: 'text\n' })
   })
@@ -55,9 +56,23 @@ describe('a file of the checkout', () => {
     expect(readCheckoutFile(checkout, '..version')).toEqual({ kind: 'text', text: 'x' })
   })
 
-  const special: readonly [string, string, (path: string) => void, CheckoutFile][] = [
+  type SpecialFile = readonly [string, string, (path: string) => void, CheckoutFile]
+  const special: readonly SpecialFile[] = [
     ['that is not there', 'file', () => undefined, missing('does not exist')],
     ['below a file', 'inside/file', () => undefined, missing('does not exist')],
+    ['that lies outside', '../secret', () => undefined, OUTSIDE],
+    ['that is a directory', 'sub', () => undefined, SPECIAL],
+    ['that is the checkout', '.', () => undefined, SPECIAL],
+    [
+      'of more than 64 kB',
+      'file',
+      (path) => {
+        writeFileSync(path, 'x'.repeat(64_001))
+      },
+      unusable('is larger than 64 kB'),
+    ],
+  ]
+  const links: readonly SpecialFile[] = [
     [
       'that is a link to a secret',
       'file',
@@ -98,9 +113,8 @@ describe('a file of the checkout', () => {
       },
       OUTSIDE,
     ],
-    ['that lies outside', '../secret', () => undefined, OUTSIDE],
-    ['that is a directory', 'sub', () => undefined, SPECIAL],
-    ['that is the checkout', '.', () => undefined, SPECIAL],
+  ]
+  const fifos: readonly SpecialFile[] = [
     [
       'that is a FIFO nobody writes to',
       'file',
@@ -109,19 +123,14 @@ describe('a file of the checkout', () => {
       },
       SPECIAL,
     ],
-    [
-      'of more than 64 kB',
-      'file',
-      (path) => {
-        writeFileSync(path, 'x'.repeat(64_001))
-      },
-      unusable('is larger than 64 kB'),
-    ],
   ]
-  test.each(special)('%s is not read', (_, path, make, expected) => {
+  const notRead = (...[, path, make, expected]: SpecialFile) => {
     make(join(checkout, path))
     expect(readCheckoutFile(checkout, path)).toEqual(expected)
-  })
+  }
+  test.each(special)('%s is not read', notRead)
+  testWith('symbolic links').each(links)('%s is not read', notRead)
+  testWith('FIFOs').each(fifos)('%s is not read', notRead)
 
   test('of 64 kB is read', () => {
     writeFileSync(join(checkout, 'file'), 'x'.repeat(64_000))
@@ -261,7 +270,7 @@ describe('the settings in a checkout', () => {
     ])
   })
 
-  test('are not known where a file can not be read as one of the checkout', () => {
+  testWith('symbolic links')('are not known where a file can not be read as one of the checkout', () => {
     symlinkSync(join(root, 'secret'), join(checkout, '.env'))
     writeFileSync(join(checkout, 'blaxel.toml'), 'x'.repeat(100_000))
     expect(settingsInCheckout(checkout)).toEqual([

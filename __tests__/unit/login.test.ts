@@ -23,6 +23,7 @@ import { SetupError } from '../../src/util/errors.ts'
 import { configText, WORKSPACES } from './configs.ts'
 import { makeHome, makeJob, makeLogin, removeHomes, type Home, type Job } from './logins.ts'
 import { holdsAsync, rejectionOf } from './property.ts'
+import { shownMode, testWith } from './system.ts'
 
 afterEach(() => {
   jest.restoreAllMocks()
@@ -170,7 +171,7 @@ describe('one login', () => {
       workspaces: [{ name: 'acme', id: 'ws-1', env: 'dev', credentials: { apiKey: 'token-12345' } }],
     })
     const modes = [home.directory, home.config, home.database].map((path) => lstatSync(path).mode & 0o777)
-    expect(modes).toEqual([0o700, 0o600, 0o600])
+    expect(modes).toEqual([0o700, 0o600, 0o600].map(shownMode))
     expect(await job.remove()).toEqual({ isTokenInUse: false })
     expect(home.everything()).toEqual({})
     expect(readdirSync(home.directory)).toEqual(['setup-bl.db'])
@@ -187,7 +188,7 @@ describe('one login', () => {
       const job = makeJob(home, makeLogin('acme'))
       await job.add()
       // The group keeps what it had; a token is nothing for others.
-      expect(lstatSync(home.config).mode & 0o777).toBe(Number.parseInt(mode, 8) & 0o770)
+      expect(lstatSync(home.config).mode & 0o777).toBe(shownMode(Number.parseInt(mode, 8) & 0o770))
       expect(seen(home)).toEqual({ context: 'acme', keys: { acme: job.login.entry.apiKey, beta: 'own-key-2' } })
       await job.remove()
       expect(home.everything()).toEqual(was)
@@ -549,7 +550,7 @@ describe('another process that changes the config between the logins', () => {
     chmodSync(home.config, 0o600)
     home.write(`${home.read() ?? ''}# theirs\n`)
     await job.remove()
-    expect(lstatSync(home.config).mode & 0o777).toBe(0o600)
+    expect(lstatSync(home.config).mode & 0o777).toBe(shownMode(0o600))
   })
 })
 
@@ -695,7 +696,7 @@ describe('a login that is kept', () => {
       context: 'gamma',
       keys: { acme: 'own-key-1', beta: 'own-key-2', gamma: job.login.entry.apiKey },
     })
-    expect(lstatSync(home.config).mode & 0o777).toBe(0o644)
+    expect(lstatSync(home.config).mode & 0o777).toBe(shownMode(0o644))
     expectNoToken(home)
   })
 
@@ -704,7 +705,8 @@ describe('a login that is kept', () => {
     const job = makeJob(home, makeLogin('acme', { isKept: true }))
     await job.add()
     expect(seen(home)).toEqual(expected([job.login]))
-    expect([home.directory, home.config].map((path) => lstatSync(path).mode & 0o777)).toEqual([0o700, 0o600])
+    const modes = [home.directory, home.config].map((path) => lstatSync(path).mode & 0o777)
+    expect(modes).toEqual([0o700, 0o600].map(shownMode))
   })
 
   test('is used at once, and stays while others come and go, of the same workspace too', async () => {
@@ -848,7 +850,7 @@ describe('a database', () => {
     ],
   }
 
-  test.each(Object.keys(damage))('that %s is never written, and the config neither', async (name) => {
+  const neverWritten = async (name: string) => {
     const { home, job } = await homeWithLogin()
     const [spoil, fault] = damage[name] ?? [() => undefined, /./]
     spoil(home)
@@ -860,10 +862,15 @@ describe('a database', () => {
       expect((error as SetupError).message).toContain(home.database)
     }
     expect([home.everything(), bytes()]).toEqual(was)
-  })
+  }
+  const links = ['is a link', 'is a link to nothing']
+  const others = Object.keys(damage).filter((name) => !links.includes(name))
+  test.each(others)('that %s is never written, and the config neither', neverWritten)
+  testWith('symbolic links').each(links)('that %s is never written, and the config neither', neverWritten)
 })
 
 describe('a config that can not be changed', () => {
+  const REFUSED = 'since it is %s is refused and left alone'
   const special: Readonly<Record<string, readonly [(home: Home) => void, string]>> = {
     'a symbolic link': [
       (home) => {
@@ -905,7 +912,7 @@ describe('a config that can not be changed', () => {
     ],
   }
 
-  test.each(Object.keys(special))('since it is %s is refused and left alone', async (name) => {
+  const refused = async (name: string) => {
     const home = makeHome()
     mkdirSync(home.directory, { mode: 0o755 })
     const [make, fault] = special[name] ?? [() => undefined, '']
@@ -915,7 +922,10 @@ describe('a config that can not be changed', () => {
     expect(error).toBeInstanceOf(SetupError)
     expect((error as SetupError).message).toContain(`${home.config} ${fault}`)
     expect(home.everything()).toEqual(was)
-  })
+  }
+  test.each(['a directory', 'a file that nobody may write', 'a file of more than 4 MB'])(REFUSED, refused)
+  testWith('symbolic links').each(['a symbolic link', 'a link to nothing'])(REFUSED, refused)
+  testWith('FIFOs').each(['a FIFO'])(REFUSED, refused)
 
   // Each of them gets 2 s to become whole, so all of them wait together.
   const unfit: Readonly<Record<string, readonly [string, string]>> = {

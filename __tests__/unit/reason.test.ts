@@ -21,6 +21,12 @@ describe('the reason in a response', () => {
     [' \n', undefined],
     ['<html><title>Sign in</title><body>secret</body></html>', "a web page, 'Sign in'"],
     ['<html><body>secret</body></html>', 'a web page'],
+    ['<Error><Code>AccessDenied</Code><Message>Access\nDenied</Message></Error>', 'Access Denied'],
+    [
+      '\uFEFF<?xml version="1.0"?>\n<Error>\n <Code>SlowDown</Code><Message>Please reduce your rate.</Message>',
+      'Please reduce your rate.',
+    ],
+    ['<Error><Code>AccessDenied</Code></Error>', undefined],
   ])('%j is %j', (text, expected) => {
     expect(reasonIn(response(text))).toBe(expected)
   })

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SetupError } from '../../src/util/errors.ts'
-import { blaxelDirectory, readMachine, type Machine } from '../../src/runner/runner-env.ts'
+import { blaxelDirectory, readMachine, requireBlaxelDirectory, type Machine } from '../../src/runner/runner-env.ts'
 import { holds, thrownBy } from './property.ts'
 
 type Environment = Record<string, string | undefined>
@@ -39,7 +39,7 @@ const UNATTENDED = { CI: 'true', GITHUB_ACTIONS: 'true', BL_INSTALL_SKILLS: 'fal
 describe('a machine', () => {
   test('is what the runner says of it', () => {
     expect(machine()).toEqual({
-      home: expect.any(Function) as unknown,
+      home: '/home/runner',
       temp: '/runner/_work/_temp',
       toolCache: '/opt/tools',
       checkout: '/runner/_work/app/app',
@@ -50,8 +50,8 @@ describe('a machine', () => {
   })
 
   test('has its home where USERPROFILE says on Windows', () => {
-    expect(machine({ USERPROFILE: '/users/runner' }, 'win32').home()).toBe('/users/runner')
-    expect(thrownBy(() => machine({}, 'win32').home())).toEqual(
+    expect(machine({ USERPROFILE: '/users/runner' }, 'win32').home).toBe('/users/runner')
+    expect(machine({}, 'win32').home).toEqual(
       new SetupError('USERPROFILE is not set.', "Set it in the runner's environment, or set 'login: false'."),
     )
   })
@@ -71,7 +71,7 @@ describe('a machine', () => {
     ['RUNNER_TEMP', (read) => read()],
     ['RUNNER_TOOL_CACHE', (read) => read()],
     // Only for a login.
-    ['HOME', (read) => blaxelDirectory(read())],
+    ['HOME', (read) => requireBlaxelDirectory(read())],
   ])('needs %s', (name, use) => {
     const remedy = `Set it in the runner's environment${name === 'HOME' ? ", or set 'login: false'" : ''}.`
     const errorFor = (value: string | undefined) => thrownBy(() => use(() => machine({ [name]: value })))

@@ -2,10 +2,11 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { evaluateTemplate } from '../../sandbox/expression.ts'
 import { createMachine, type Machine } from '../../sandbox/machine.ts'
 import { Masker } from '../../sandbox/masker.ts'
+import { testWith } from './system.ts'
 
 const ACTION = `
 name: fake
@@ -40,6 +41,7 @@ async function machineWith(main: string, post = ''): Promise<Machine> {
 }
 
 const PRINT_ENV = 'console.log(JSON.stringify(env))'
+const HOME = process.platform === 'win32' ? 'USERPROFILE' : 'HOME'
 
 function printed(log: { readonly raw: string }): Record<string, string> {
   return JSON.parse(log.raw) as Record<string, string>
@@ -60,7 +62,7 @@ describe('what a step gets', () => {
       INPUT_OLD: '',
       INPUT_OTHER: 'x',
       FROM_SANDBOX: 'yes',
-      HOME: machine.home,
+      [HOME]: machine.home,
       RUNNER_TEMP: job.temp,
       RUNNER_DEBUG: '1',
       GITHUB_ACTION: '__blaxel-ai_setup-bl',
@@ -87,12 +89,14 @@ describe('what a step gets', () => {
     const result = await job.uses({ id: 'it', with: { old: 'x' } })
     expect(result).toMatchObject({ env: { A: 'file', B: 'file\nmore' }, paths: ['/one', '/two'], summary: '# hello' })
     expect(result.annotations[0]?.message).toBe("Input 'old' has been deprecated with message: Use name.")
-    const later = await job.run(`node -e '${PRINT_ENV.replace('env', 'process.env')}'`, {
+    const print = join(root, 'print.js')
+    await writeFile(print, PRINT_ENV.replace('env', 'process.env'))
+    const later = await job.run(`node "${print}"`, {
       env: { A: 'step', TYPE: '${{ steps.it.outputs.token-type }}' },
     })
     const env = printed(later)
     expect(env).toMatchObject({ A: 'step', B: 'file\nmore', C: 'var', TYPE: 'oauth' })
-    expect(env.PATH).toMatch(/^\/two:\/one:/)
+    expect(env.PATH?.split(delimiter).slice(0, 2)).toEqual(['/two', '/one'])
     expect(Object.keys(env).filter((name) => /^(INPUT|ACTIONS|STATE)_/.test(name))).toEqual([])
   })
 
@@ -152,7 +156,7 @@ describe('what a step prints', () => {
 })
 
 describe('how a step ends', () => {
-  test('a cancelled step gets a SIGINT, and its post still runs', async () => {
+  testWith('signals that can be handled')('a cancelled step gets a SIGINT, and its post still runs', async () => {
     machine = await machineWith(
       "process.on('SIGINT', () => process.exit(7)); console.log('ready'); setInterval(() => {}, 1000)",
       "console.log('post')",
@@ -165,7 +169,7 @@ describe('how a step ends', () => {
     expect((await job.end()).map(({ raw }) => raw)).toEqual(['post\n'])
   })
 
-  test('what a job leaves running is killed at its end, and nothing else is', async () => {
+  testWith('a POSIX shell')('what a job leaves running is killed at its end, and nothing else is', async () => {
     const stranger = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'])
     machine = await machineWith('')
     const job = machine.job()
@@ -177,22 +181,25 @@ describe('how a step ends', () => {
     expect(strangersEnd).toBeNull()
   })
 
-  test('what a job leaves running is killed also when its environment cannot be seen yet', async () => {
-    machine = await machineWith('')
-    const job = machine.job()
-    const busy = 'i=0; while [ "$i" -lt 10000 ]; do i=$((i + 1)); done'
-    const { raw } = await job.run(
-      `env -i sh -c '${busy}; RUNNER_TRACKING_ID="$0" exec sleep 60' "$RUNNER_TRACKING_ID" >/dev/null 2>&1 &\necho $!`,
-    )
-    await new Promise((resolve) => setTimeout(resolve, 5))
-    await job.end()
-    expect(job.orphans).toEqual(process.platform === 'linux' ? [Number(raw)] : [])
-  })
+  testWith('a POSIX shell')(
+    'what a job leaves running is killed also when its environment cannot be seen yet',
+    async () => {
+      machine = await machineWith('')
+      const job = machine.job()
+      const busy = 'i=0; while [ "$i" -lt 10000 ]; do i=$((i + 1)); done'
+      const { raw } = await job.run(
+        `env -i sh -c '${busy}; RUNNER_TRACKING_ID="$0" exec sleep 60' "$RUNNER_TRACKING_ID" >/dev/null 2>&1 &\necho $!`,
+      )
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      await job.end()
+      expect(job.orphans).toEqual(process.platform === 'linux' ? [Number(raw)] : [])
+    },
+  )
 
   test('jobs of one machine share home and tool cache, not the temporary directory', async () => {
     machine = await machineWith(PRINT_ENV)
     const [one, two] = await Promise.all([machine.job().uses(), machine.job().uses()]).then((all) => all.map(printed))
-    expect(one?.HOME).toBe(two?.HOME)
+    expect([one?.[HOME], two?.[HOME]]).toEqual([machine.home, machine.home])
     expect(one?.RUNNER_TOOL_CACHE).toBe(machine.toolCache)
     expect(one?.RUNNER_TEMP).not.toBe(two?.RUNNER_TEMP)
     expect(dirname(one?.RUNNER_TEMP ?? '')).toBe(machine.temp)

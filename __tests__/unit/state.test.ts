@@ -18,7 +18,7 @@ const key: KeyState = {
 }
 const state: State = {
   schema: 1,
-  use: USE,
+  invocation: USE,
   scratch: `/runner/_work/_temp/setup-bl-${USE}`,
   staging: `/opt/tools/bl/.setup-bl-${USE}`,
   login,
@@ -37,7 +37,7 @@ describe('a saved state', () => {
   const anyState = fc
     .record(
       {
-        use: hex(32),
+        invocation: hex(32),
         temp: directory,
         toolCache: directory,
         login: fc.record({
@@ -62,13 +62,13 @@ describe('a saved state', () => {
           { requiredKeys: ['origin', 'workspace', 'serviceAccount', 'name', 'expiresAt', 'credential'] },
         ),
       },
-      { requiredKeys: ['use', 'temp', 'toolCache'] },
+      { requiredKeys: ['invocation', 'temp', 'toolCache'] },
     )
-    .map(({ use, temp, toolCache, ...rest }) => ({
+    .map(({ invocation, temp, toolCache, ...rest }) => ({
       schema: 1,
-      use,
-      scratch: `${temp}/${directoryNames.scratch(use)}`,
-      staging: `${toolCache}/${directoryNames.staging(use)}`,
+      invocation,
+      scratch: `${temp}/${directoryNames.scratch(invocation)}`,
+      staging: `${toolCache}/${directoryNames.staging(invocation)}`,
       ...rest,
     }))
 
@@ -121,9 +121,9 @@ const NAMES: readonly unknown[] = [...NOTHING, '../x', 'a b', '-a', 'null', 'a\n
 describe('a state that was tampered with', () => {
   const tampered: Readonly<Record<string, [object, (value: unknown) => object, readonly unknown[]]>> = {
     schema: [state, (schema) => ({ ...state, schema }), [...NOTHING, 0, 2, '1']],
-    use: [
+    invocation: [
       state,
-      (use) => ({ ...state, use }),
+      (invocation) => ({ ...state, invocation }),
       [...NOTHING, '../../etc', USE.slice(1), USE.toUpperCase(), 'f'.repeat(32)],
     ],
     scratch: [
@@ -202,7 +202,7 @@ describe('a state that was tampered with', () => {
   })
 
   test('never leads to another place, whatever was changed', () => {
-    const fields = ['schema', 'use', 'scratch', 'staging'] as const
+    const fields = ['schema', 'invocation', 'scratch', 'staging'] as const
     const value = fc.oneof(
       fc.jsonValue(),
       fc.stringMatching(/^[/.a-z0-9-]{0,40}$/),
@@ -212,9 +212,9 @@ describe('a state that was tampered with', () => {
       fc.property(fc.dictionary(fc.constantFrom(...fields), value), (changes) => {
         const parsed = parseState(JSON.stringify({ ...state, ...changes }))
         if (!parsed) return
-        expect(parsed.use).toMatch(/^[0-9a-f]{32}$/)
-        expect(parsed.scratch).toMatch(new RegExp(`^/.*setup-bl-${parsed.use}/*$`, 's'))
-        expect(parsed.staging).toMatch(new RegExp(`^/.*\\.setup-bl-${parsed.use}/*$`, 's'))
+        expect(parsed.invocation).toMatch(/^[0-9a-f]{32}$/)
+        expect(parsed.scratch).toMatch(new RegExp(`^/.*setup-bl-${parsed.invocation}/*$`, 's'))
+        expect(parsed.staging).toMatch(new RegExp(`^/.*\\.setup-bl-${parsed.invocation}/*$`, 's'))
       }),
     )
   })

@@ -1,7 +1,7 @@
 import { styleText } from 'node:util'
 import type { StepResult } from '../job.ts'
 import type { RecordedRequest } from '../sandbox.ts'
-import type { Check } from './checks.ts'
+import { CLAIMS, type Check } from './checks.ts'
 
 type Style = Parameters<typeof styleText>[0]
 
@@ -11,31 +11,20 @@ const LINE_STYLES: readonly (readonly [RegExp, Style])[] = [
   [/^Notice: /, 'cyan'],
   [/^##\[debug\]/, 'magenta'],
 ]
-const PATH_WIDTH = 76
-
 /** A heading that sets off what follows. */
 export function heading(text: string): string {
-  return `\n${styleText(['bold', 'blue'], `━━ ${text} `.padEnd(80, '━'))}\n`
+  return `\n${styleText(['bold', 'blue'], `━━ ${text} `.padEnd(80, '━'))}`
 }
 
-/** A text that is there for context. */
-export function aside(text: string): string {
-  return styleText('dim', text)
-}
-
-/** One step, as the runner shows it. */
-export function renderStep({ header, log, outcome, exitCode, signal, durationMs }: StepResult): string {
+/** One step: its title, what it printed, and how it ended; with `isFull` also its inputs and environment. */
+export function renderStep({ header, log, outcome, durationMs }: StepResult, isFull: boolean): string {
   const [title = '', ...details] = header.trimEnd().split('\n')
-  const end = `${outcome}, ${signal ?? `exit code ${exitCode ?? '?'}`}, ${(durationMs / 1000).toFixed(2)} s`
+  const end = styleText(outcome === 'success' ? 'green' : 'red', `${outcome} in ${(durationMs / 1000).toFixed(2)} s`)
+  const printed = log.split('\n').filter((line) => line !== '')
   return [
-    styleText('bold', `▶ ${title}`),
-    ...details.map((line) => aside(`  ${line}`)),
-    ...log
-      .split('\n')
-      .filter((line) => line !== '')
-      .map(renderLine),
-    styleText(outcome === 'success' ? 'green' : 'red', `  ${end}`),
-    '',
+    `${styleText('bold', `▶ ${title.replace('Run # ', 'Run ')}`)}: ${end}`,
+    ...(isFull ? details.map((line) => styleText('dim', `  ${line}`)) : []),
+    ...printed.map(renderLine),
   ].join('\n')
 }
 
@@ -44,20 +33,20 @@ function renderLine(line: string): string {
   return `  ${style === undefined ? line : styleText(style, line)}`
 }
 
-/** Checks, one a line. */
-export function renderChecks(checks: readonly Check[]): string {
-  return checks
-    .map(({ title, passed }) => `${passed ? styleText('green', '✓') : styleText('red', '✗')} ${title}`)
-    .join('\n')
+/** What was proven, one claim a line, with what failed below it. */
+export function renderClaims(checks: readonly (Check & { readonly job: string })[]): string {
+  const lines = Object.entries(CLAIMS).flatMap(([claim, text]) => {
+    const own = checks.filter((check) => check.claim === claim)
+    const failed = own.filter(({ passed }) => !passed)
+    if (own.length === 0) return []
+    const mark = failed.length === 0 ? styleText('green', '✓') : styleText('red', '✗')
+    return [`${mark} ${text}`, ...failed.map(({ job, title }) => `    ${job}: ${title}`)]
+  })
+  return lines.join('\n')
 }
 
-/** Requests as a table. */
+/** How many requests each host got. */
 export function renderRequests(requests: readonly RecordedRequest[]): string {
-  const rows = requests.map(({ host, method, path, status }) => [host, method, shorten(path), String(status)])
-  const widths = [0, 1, 2].map((column) => Math.max(0, ...rows.map((row) => row[column]?.length ?? 0)))
-  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')).join('\n')
-}
-
-function shorten(path: string): string {
-  return path.length > PATH_WIDTH ? `${path.slice(0, PATH_WIDTH - 1)}…` : path
+  const hosts = Map.groupBy(requests, ({ host }) => host)
+  return [...hosts].map(([host, list]) => `${host} ${list.length}`).join(', ')
 }

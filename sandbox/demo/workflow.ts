@@ -1,16 +1,15 @@
-import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
-import type { Job, StepResult } from '../job.ts'
+import type { StepResult } from '../job.ts'
 import { ACTION_NAME } from '../runner-variables.ts'
 import type { RecordedRequest } from '../sandbox.ts'
 import type { World } from './world.ts'
 
-const USE_THE_CLI = `bl version
-bl workspaces
-bl get agents`
+const USE_THE_CLI = 'bl workspaces && bl get agents'
 
-const USE_THE_TOKEN = `node --input-type=module -e '
+const USE_THE_TOKEN = `# a script that sends the token to the API
+node --input-type=module -e '
   const { BL_API_KEY, BL_WORKSPACE } = process.env
   const answer = await fetch("https://api.blaxel.ai/v0/workspaces/" + BL_WORKSPACE, {
     headers: { Authorization: "Bearer " + BL_API_KEY, "X-Blaxel-Workspace": BL_WORKSPACE },
@@ -19,10 +18,11 @@ const USE_THE_TOKEN = `node --input-type=module -e '
   console.log("token", BL_API_KEY)
 '`
 
-// Node's own fetch asks no proxy unless it is told to.
+const DATABASE = 'setup-bl.db'
+// Node's fetch uses a proxy only with this.
 const TOKEN_ENV = { NODE_USE_ENV_PROXY: '1' }
 
-// Of a form that a program which parses and prints YAML would not leave as it is.
+// A program that only parses and prints YAML would change this.
 const PRIOR_CONFIG = `# kept by hand
 context:
     workspace: personal
@@ -34,28 +34,24 @@ workspaces:
 tracking: false
 `
 
-/** One job, and what stood in the CLI's config before and after it. */
+/** One job, and what its machine was like before and after it. */
 export interface JobRun {
-  readonly title: string
-  readonly job: Job
+  readonly name: string
   readonly setup: StepResult
-  /** The steps that use what was set up; none, where the set-up failed. */
+  /** The steps that use the CLI and the token; none if the setup failed. */
   readonly later: readonly StepResult[]
   readonly posts: readonly StepResult[]
   readonly config: { readonly before: string | undefined; readonly after: string | undefined }
-  /** What is left in ~/.blaxel and in RUNNER_TEMP after the job. */
+  /** Names left in ~/.blaxel and RUNNER_TEMP after the job, without what belongs to the CLI, the runner and the sandbox. */
   readonly left: readonly string[]
+  /** The bytes of the database that stays in ~/.blaxel; empty if there is none. */
+  readonly database: string
   readonly setupRequests: readonly RecordedRequest[]
 }
 
-/** The workflow as a person would write it. */
-export function renderWorkflow(world: World): string {
-  const steps = [
-    { uses: ACTION_NAME, id: 'bl', with: setupInputs(world, '') },
-    { run: `${USE_THE_CLI}\n` },
-    { run: `${USE_THE_TOKEN}\n`, env: TOKEN_ENV },
-  ]
-  return stringify({ on: 'push', jobs: { demo: { 'runs-on': 'ubuntu-latest', steps } } }, { lineWidth: 0 })
+/** The step under test, as it appears in a workflow. */
+export function renderUse(world: World): string {
+  return stringify([{ uses: ACTION_NAME, with: setupInputs(world, '') }], { lineWidth: 0 })
 }
 
 function setupInputs({ workspace, credential, checksum }: World, version: string): Record<string, string> {
@@ -67,26 +63,22 @@ function setupInputs({ workspace, credential, checksum }: World, version: string
   }
 }
 
-/** Runs the job on a machine that has never seen the CLI. */
-export function runFirstJob(world: World, report: (step: StepResult) => void): Promise<JobRun> {
-  return runJob(world, 'a machine without a config, the newest release', '', report)
+type Report = (step: StepResult) => void
+
+/** Runs the job on a new machine, with the latest release. */
+export function runFirstJob(world: World, report: Report): Promise<JobRun> {
+  return runJob('job 1', world, '', report)
 }
 
-/** Runs it again, with an exact version, where somebody is logged in already. */
-export async function runSecondJob(world: World, version: string, report: (step: StepResult) => void): Promise<JobRun> {
+/** Runs it again on the same machine, with an exact version, after somebody logged in there. */
+export async function runSecondJob(world: World, version: string, report: Report): Promise<JobRun> {
   const directory = join(world.machine.home, '.blaxel')
-  await rm(directory, { recursive: true, force: true })
-  await mkdir(directory)
+  await mkdir(directory, { recursive: true })
   await writeFile(join(directory, 'config.yaml'), PRIOR_CONFIG, { mode: 0o600 })
-  return runJob(world, `the same machine with a login of its own, version ${version}`, version, report)
+  return runJob('job 2', world, version, report)
 }
 
-async function runJob(
-  world: World,
-  title: string,
-  version: string,
-  report: (step: StepResult) => void,
-): Promise<JobRun> {
+async function runJob(name: string, world: World, version: string, report: Report): Promise<JobRun> {
   const { machine, credential, sandbox } = world
   const job = machine.job({ secrets: credential.secrets, vars: credential.vars })
   const reported = async (step: Promise<StepResult>) => {
@@ -106,7 +98,9 @@ async function runJob(
   const posts = await job.end()
   for (const post of posts) report(post)
   const config = { before, after: await readConfig(machine.home) }
-  return { title, job, setup, later, posts, config, left: await leftBehind(machine.home, job.temp), setupRequests }
+  const left = await leftBehind(machine.home, job.temp)
+  const database = await readFile(join(machine.home, '.blaxel', DATABASE), 'latin1').catch(() => '')
+  return { name, setup, later, posts, config, left, database, setupRequests }
 }
 
 async function readConfig(home: string): Promise<string | undefined> {
@@ -117,12 +111,12 @@ async function readConfig(home: string): Promise<string | undefined> {
   }
 }
 
-/** All but what is the CLI's own or the runner's own. */
+/** Everything except what belongs to the CLI or the runner, and the database that stays. */
 async function leftBehind(home: string, temp: string): Promise<string[]> {
   const inHome = await readdir(join(home, '.blaxel')).catch(() => [])
   const inTemp = await readdir(temp)
   return [
-    ...inHome.filter((name) => name !== 'config.yaml' && name !== 'version'),
+    ...inHome.filter((name) => !['config.yaml', 'version', DATABASE].includes(name)),
     ...inTemp.filter((name) => !name.startsWith('_') && !name.endsWith('.sh')),
   ]
 }

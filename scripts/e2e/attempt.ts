@@ -94,8 +94,13 @@ function faultsOfLog({ workflow, outcome, isFork }: Trial, { exitCode, log }: Ac
 
 /** How many jobs have a session in the environment of their last step. */
 function sessionsOf({ workflow, isFork, outcome }: Trial): number {
-  const exporting = usesOf(workflow, (inputs) => inputs.workspace !== undefined && inputs['export-env'] !== false)
-  return exporting > 0 && !isFork && outcome === 'success' ? jobsOf(workflow) : 0
+  if (isFork || outcome !== 'success') return 0
+  const exports = (inputs: NonNullable<Step['with']>) =>
+    inputs.workspace !== undefined && inputs['export-env'] !== false
+  return Object.entries(workflow.jobs)
+    .map(([name, job]): Workflow => ({ jobs: { [name]: job } }))
+    .filter((single) => usesOf(single, exports) > 0)
+    .reduce((total, single) => total + jobsOf(single), 0)
 }
 
 /** The names of the secrets that a log shows in plain or encoded: those that were given, and those that were issued. */

@@ -49,8 +49,8 @@ export function openStage(act: string, sandbox: Sandbox): Stage {
   const { blaxel, root } = sandbox
   blaxel.addClient(VARS.ACME_CLIENT_ID, SECRETS.ACME_CLIENT_SECRET, { workspaces: ['acme'] })
   blaxel.addClient(VARS.BETA_CLIENT_ID, SECRETS.BETA_CLIENT_SECRET, { workspaces: ['beta'] })
-  // act knows no GitHub environments: one account for both workspaces of the example that has them.
-  blaxel.addClient(VARS.BL_CLIENT_ID, SECRETS.BL_CLIENT_SECRET, { workspaces: ['acme', 'beta'] })
+  // act has no GitHub environments: one account for all workspaces of the example that uses them.
+  blaxel.addClient(VARS.BL_CLIENT_ID, SECRETS.BL_CLIENT_SECRET, { workspaces: ['acme', 'beta', 'gamma'] })
   blaxel.addApiKey(SECRETS.BL_API_KEY, { workspaces: ['acme'], mayMintFor: [VARS.BL_CLIENT_ID] })
   sandbox.addHost(MIRROR.host, mirror(sandbox))
   const stage = {
@@ -101,11 +101,13 @@ export function logMachineIn({ home, sandbox }: Stage): void {
   sandbox.blaxel.keys.clear()
 }
 
-/** What stands in ~/.blaxel that was not there before, or not so. */
-export function changesOf({ home }: Stage): string[] {
+/** The files in ~/.blaxel that are new or changed. The CLI's own `version` stays, and our database without a token. */
+export function changesOf({ home, sandbox }: Stage): string[] {
   const directory = join(home, '.blaxel')
-  // The second is the CLI's own: when it last looked for an update.
-  const added = readdirSync(directory).filter((name) => name !== 'config.yaml' && name !== 'version')
-  const isAsBefore = readFileSync(join(directory, 'config.yaml'), 'utf8') === PRIOR_CONFIG
-  return isAsBefore ? added : ['config.yaml', ...added]
+  const read = (name: string) => readFileSync(join(directory, name), 'latin1')
+  const isAllowed = (name: string) =>
+    ['config.yaml', 'version'].includes(name) ||
+    (name === 'setup-bl.db' && !sandbox.blaxel.issued.some((token) => read(name).includes(token)))
+  const added = readdirSync(directory).filter((name) => !isAllowed(name))
+  return read('config.yaml') === PRIOR_CONFIG ? added : ['config.yaml', ...added]
 }

@@ -8,6 +8,8 @@ import { VERSION } from './stage.ts'
 export const NOT_RUN: Readonly<Record<string, string>> = {
   'A job in a container': 'needs a container engine',
   'A Docker build': 'needs a container engine',
+  'Steps as root': 'needs sudo',
+  'Background and parallel steps': 'needs a runner that knows background steps',
   'GitHub Enterprise Server': 'needs such a server',
 }
 

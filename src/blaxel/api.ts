@@ -25,19 +25,19 @@ interface MintedKey {
   readonly apiKey: string
 }
 
-/** The answers to a request whose meaning depends on who asks. */
+/** The responses whose meaning depends on the caller. */
 export type WorkspaceAnswer =
   | { readonly kind: 'accepted' }
   | { readonly kind: 'bad-credential'; readonly said: string }
   | { readonly kind: 'forbidden'; readonly said: string }
   | { readonly kind: 'not-found'; readonly said: string }
 
-/** What is known of a key after it was asked for. */
+/** What is known about a key after the request for it. */
 export type MintAnswer =
   | ({ readonly kind: 'minted' } & MintedKey)
-  /** It was certainly not made. */
+  /** It was certainly not created. */
   | { readonly kind: 'refused'; readonly error: SetupError }
-  /** It may have been made, and nobody knows its id. */
+  /** It may have been created, but its id is unknown. */
   | { readonly kind: 'unknown'; readonly error: SetupError }
 
 /** The few calls of the Blaxel API that a session needs. Each throws SetupError for what its caller can't act on. */
@@ -56,7 +56,7 @@ export interface BlaxelApi {
 
 const REQUEST_TIMEOUT_MS = 15_000
 const MAX_JITTER_MS = 1_000
-/** What `bl` sends, too. Without it the API answers as its earliest version does. */
+/** The version that `bl` sends. Without one, the API responds as its earliest version does. */
 const API_VERSION = '2026-04-28'
 
 /**

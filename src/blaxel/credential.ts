@@ -11,7 +11,7 @@ export type Credential =
       readonly lifetime: Lifetime
     }
   | { readonly kind: 'jwt'; readonly source: string; readonly jwt: string; readonly expiresAt: number | undefined }
-  /** The session token that an earlier use of the action in this job has exported. */
+  /** The session token that an earlier run of the action in this job has exported. */
   | {
       readonly kind: 'earlier-session'
       readonly source: string
@@ -35,7 +35,7 @@ export function parseLifetime(text: string): Lifetime | undefined {
   return match ? { text, ms: Number(match[1]) * UNIT_MS[match[2] as keyof typeof UNIT_MS] } : undefined
 }
 
-/** The parts of BL_CLIENT_CREDENTIALS, which is the standard base64 of `id:secret`; undefined where it is not. */
+/** The parts of BL_CLIENT_CREDENTIALS, which is the standard base64 of `id:secret`; undefined if it is not. */
 export function decodeClientCredentials(
   text: string,
 ): { readonly clientId: string; readonly clientSecret: string } | undefined {
@@ -53,8 +53,8 @@ export function encodeClientCredentials(clientId: string, clientSecret: string):
 }
 
 /**
- * Reads a JSON Web Token (RFC 7519), without checking its signature: what it is worth is for the API to decide.
- * @returns when it says that it expires (ms since the epoch), or undefined where the text is no such token
+ * Reads a JSON Web Token (RFC 7519), without checking its signature: only the API can tell whether it is valid.
+ * @returns when it expires by its own account (ms since the epoch), or undefined if the text is no such token
  */
 export function parseJwt(text: string): { readonly expiresAt: number | undefined } | undefined {
   const parts = text.split('.')

@@ -9,7 +9,7 @@ export type TokenType = 'oauth' | 'service-account-key' | 'api-key'
 export interface Session {
   readonly token: string
   readonly type: TokenType
-  /** ms since the epoch; undefined where it does not expire, or where nobody says when */
+  /** ms since the epoch; undefined if it does not expire, or where nobody says when */
   readonly expiresAt: number | undefined
   readonly isShortLived: boolean
 }
@@ -89,8 +89,8 @@ async function mint(credential: ServiceAccount, api: BlaxelApi, edges: SessionEd
     case 'unknown': {
       const outcome = await deleteByName(credential, name, api)
       throw new SetupError(
-        `No short-lived key could be created for the service account ${serviceAccount}: ${failureOf(answer.error)}`,
-        `${outcome} Run the job again.`,
+        `No short-lived key could be created for the service account ${serviceAccount}: ${answer.error.what}`,
+        `${outcome} ${answer.error.remedy}`,
         { cause: answer.error },
       )
     }

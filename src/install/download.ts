@@ -14,7 +14,7 @@ import {
   type Http,
   type HttpResponse,
 } from '../util/http.ts'
-import { interceptionOf, reasonIn } from '../util/reason.ts'
+import { interceptionOf, isStorageError, reasonIn } from '../util/reason.ts'
 import { reportRetry, retry, type Retry, type RetryLog } from '../util/retry.ts'
 import { isTrustworthyUrl } from '../util/url.ts'
 
@@ -76,16 +76,18 @@ export async function download<T>(
 }
 
 async function downloadOnce<T>(request: DownloadRequest<T>, http: Http, signal: AbortSignal): Promise<Download<T>> {
-  const message = await openFollowingRedirects(request.url, http, signal)
+  const { message, url } = await openFollowingRedirects(request.url, http, signal)
+  const host = hostOf(url)
   try {
     if (message.statusCode === 404) return { kind: 'not-found' }
-    if (message.statusCode === 200) return { kind: 'downloaded', ...(await receiveBody(message, request, signal)) }
-    const response = await readResponse(message, request.url, signal)
-    const interception = interceptionOf(response, hostOf(request.url))
+    if (message.statusCode === 200)
+      return { kind: 'downloaded', ...(await receiveBody(message, host, request, signal)) }
+    const response = await readResponse(message, url, signal)
+    const interception = isStorageError(response.text) ? undefined : interceptionOf(response, host)
     if (interception !== undefined) throw new NetworkError('intercepted', interception)
     const reason = reasonIn(response)
     throw new SetupError(
-      `${request.url} could not be downloaded: the server answered ${response.status}${reason === undefined ? '' : ` (${reason})`}.`,
+      `${request.url} could not be downloaded: ${host} answered ${response.status}${reason === undefined ? '' : ` (${reason})`}.`,
       `${CHECK_THE_WAY} Then run the job again.`,
     )
   } finally {
@@ -93,13 +95,18 @@ async function downloadOnce<T>(request: DownloadRequest<T>, http: Http, signal: 
   }
 }
 
-async function openFollowingRedirects(first: string, http: Http, signal: AbortSignal): Promise<IncomingMessage> {
+/** @returns the response, and the URL that it is from */
+async function openFollowingRedirects(
+  first: string,
+  http: Http,
+  signal: AbortSignal,
+): Promise<{ readonly message: IncomingMessage; readonly url: string }> {
   let url = first
   for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
     const message = await openWithin(url, http, signal)
     const { statusCode: status = 0, headers } = message
     const isRedirect = status >= 300 && status < 400 && headers.location !== undefined
-    if (!isRedirect && !isRetryable({ status, headers })) return message
+    if (!isRedirect && !isRetryable({ status, headers })) return { message, url }
     if (!isRedirect) throw new RetryableStatus(await readResponse(message, url, signal), hostOf(url))
     message.destroy()
     url = redirectTarget(first, url, headers.location ?? '')
@@ -113,14 +120,14 @@ function redirectTarget(first: string, from: string, location: string): string {
   throw new SetupError(`${first} redirects to an address that is not https.`, CHECK_THE_WAY)
 }
 
-/** A response that is no file. Its text is empty where that can't be read soon. */
+/** A response that is no file. Its text is empty if that can't be read soon. */
 async function readResponse(message: IncomingMessage, url: string, parent: AbortSignal): Promise<HttpResponse> {
   const { statusCode: status = 0, headers } = message
   try {
     const text = await withDeadline(
       parent,
       MAX_SILENCE_MS,
-      () => silent(url),
+      () => silent(hostOf(url)),
       (signal) => readText(message, hostOf(url), MAX_REASON_BYTES, signal),
     )
     return { status, headers, text }
@@ -136,40 +143,42 @@ function openWithin(url: string, http: Http, parent: AbortSignal): Promise<Incom
   return withDeadline(
     parent,
     MAX_SILENCE_MS,
-    () => silent(url),
+    () => silent(hostOf(url)),
     (signal) => http.open({ method: 'GET', url }, signal),
   )
 }
 
 async function receiveBody<T>(
   message: IncomingMessage,
+  host: string,
   request: DownloadRequest<T>,
   signal: AbortSignal,
 ): Promise<{ sha256: string; result: PromiseSettledResult<T> }> {
   const hash = createHash('sha256')
   addAbortSignal(signal, message)
-  const chunks = readBody(message, request, hash)
+  const chunks = readBody(message, host, request, hash)
   // Without `return`, by which a receiver that stops early would end the download.
   const body = { [Symbol.asyncIterator]: () => ({ next: () => chunks.next() }) }
   const [result] = await Promise.allSettled([request.receive(body)])
   while (!message.errored && (await chunks.next()).done !== true) continue
   signal.throwIfAborted()
   const { errored } = message
-  if (errored) throw errored instanceof SetupError ? errored : asNetworkError(errored, hostOf(request.url))
+  if (errored) throw errored instanceof SetupError ? errored : asNetworkError(errored, host)
   return { sha256: hash.digest('hex'), result }
 }
 
 async function* readBody(
   message: IncomingMessage,
+  host: string,
   { url, maxBytes }: Pick<DownloadRequest<unknown>, 'url' | 'maxBytes'>,
   hash: Hash,
 ): AsyncGenerator<Buffer, void, void> {
   let bytes = 0
-  const silence = setTimeout(() => message.destroy(silent(url)), MAX_SILENCE_MS)
+  const silence = setTimeout(() => message.destroy(silent(host)), MAX_SILENCE_MS)
   try {
     for await (const chunk of message as AsyncIterable<Buffer>) {
       silence.refresh()
-      if (bytes === 0) assertNoWebPage(message, chunk, url)
+      if (bytes === 0) assertNoWebPage(message, chunk, host)
       bytes += chunk.length
       if (bytes > maxBytes) message.destroy(tooLarge(url, maxBytes))
       hash.update(chunk)
@@ -180,17 +189,17 @@ async function* readBody(
   }
 }
 
-function assertNoWebPage(message: IncomingMessage, start: Buffer, url: string): void {
+function assertNoWebPage(message: IncomingMessage, start: Buffer, host: string): void {
   // By its bytes alone: mirrors give archives all kinds of content types.
   const text = start.toString()
   if (!text.trimStart().startsWith('<')) return
   const { statusCode: status = 0, headers } = message
-  const interception = interceptionOf({ status, headers, text }, hostOf(url))
+  const interception = interceptionOf({ status, headers, text }, host)
   if (interception !== undefined) message.destroy(new NetworkError('intercepted', interception))
 }
 
-function silent(url: string): NetworkError {
-  return new NetworkError('timeout', `${hostOf(url)} sent nothing for ${MAX_SILENCE_MS / 1000} s.`)
+function silent(host: string): NetworkError {
+  return new NetworkError('timeout', `${host} sent nothing for ${MAX_SILENCE_MS / 1000} s.`)
 }
 
 function tooLarge(url: string, maxBytes: number): SetupError {

@@ -17,6 +17,7 @@ export interface LoginRequest {
 export class UnusableProgramError extends SetupError {}
 
 const LOGIN_TIMEOUT_MS = 60_000
+const CRASHES = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGTRAP', 'SIGABRT']
 
 /**
  * Runs `bl login` with the session token, never with a long-lived secret, and returns the entry it has written.
@@ -63,16 +64,10 @@ export async function login(
 
 /** A damaged program can end up in a shell (execvp(3), ENOEXEC), which exits with 126 or 127. */
 function isUnusable(outcome: Outcome): boolean {
-  switch (outcome.kind) {
-    case 'not-started':
-      return true
-    case 'killed':
-      return ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGTRAP'].includes(outcome.signal)
-    case 'exited':
-      return outcome.code === 126 || outcome.code === 127
-    case 'timed-out':
-      return false
-  }
+  // macOS kills a program whose signature is wrong, as that of a damaged one is.
+  const crashes = process.platform === 'darwin' ? [...CRASHES, 'SIGKILL'] : CRASHES
+  if (outcome.kind === 'killed') return crashes.includes(outcome.signal)
+  return outcome.kind === 'not-started' || (outcome.kind === 'exited' && [126, 127].includes(outcome.code))
 }
 
 function writtenConfig(home: string): string {

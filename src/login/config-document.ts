@@ -7,16 +7,13 @@ import {
   isNode,
   isScalar,
   isSeq,
+  Lexer,
   LineCounter,
+  parseDocument,
   Parser,
   Scalar,
-  visit,
   YAMLMap,
   YAMLSeq,
-  type DocumentOptions,
-  type Node,
-  type ParseOptions,
-  type SchemaOptions,
 } from 'yaml'
 import { isEnvironmentName, isId } from '../blaxel/values.ts'
 
@@ -48,8 +45,8 @@ export interface OurLogins {
 
 /** Every scalar is text, so a workspace called 0123 keeps its name. Parser messages would quote the file's keys. */
 const PARSING = { schema: 'failsafe', prettyErrors: false, logLevel: 'silent' } as const
-/** A folded token would not be masked in a log. */
-const WRITING = { lineWidth: 0 } as const
+/** A folded token would not be masked in a log. What is added is quoted, since `bl` would take some names for numbers. */
+const WRITING = { lineWidth: 0, defaultStringType: 'QUOTE_DOUBLE', defaultKeyType: 'PLAIN' } as const
 
 /** Why a text can't be used as a config; undefined where it can. */
 export function faultOf(text: string): ConfigFault | undefined {
@@ -63,16 +60,19 @@ export function faultOf(text: string): ConfigFault | undefined {
 }
 
 /**
- * A config with logins added to it, each in place of the entry that its workspace has.
+ * The config with logins added to it, each in place of the entry that its workspace has.
  * @param base undefined where there is no file
  * @param context the workspace that `bl` uses unless told otherwise
  * @throws where `faultOf` finds a fault
  */
 export function withLogins(base: string | undefined, entries: readonly LoginEntry[], context: string): string {
-  const config = parse(base ?? '')
-  config.setContext(quoted(context))
-  for (const entry of entries) config.replace(entry.name, [entryNode(entry)])
-  return config.toString()
+  const config = parse(base)
+  setContext(config, context)
+  for (const { name, id, env, apiKey } of entries) {
+    const entry = config.document.createNode({ name, id, env, credentials: { apiKey } }) as unknown as YAMLMap
+    replaceEntries(config, entriesOf(config, name), [entry])
+  }
+  return config.document.toString(WRITING)
 }
 
 /**
@@ -80,9 +80,8 @@ export function withLogins(base: string | undefined, entries: readonly LoginEntr
  * @returns the very same text where none is in it, undefined where nothing is left
  */
 export function withoutLogins(text: string, isOurs: OurLogins['isOurs']): string | undefined {
-  const config = parse(text)
-  if (!takeOut(config, parse(''), { isOurs, workspaces: [] })) return text
-  return saysTheSame(config, parse('')) ? undefined : config.toString()
+  const hasOurs = entriesOf(parse(text)).some((entry) => isOurs(nameOf(entry), apiKeyOf(entry)))
+  return hasOurs ? reconcile(text, undefined, { isOurs, workspaces: [] }) : text
 }
 
 /**
@@ -93,15 +92,16 @@ export function withoutLogins(text: string, isOurs: OurLogins['isOurs']): string
  */
 export function reconcile(text: string, base: string | undefined, ours: OurLogins): string | undefined {
   const config = parse(text)
-  const original = parse(base ?? '')
-  const isChanged = takeOut(config, original, ours)
-  if (saysTheSame(config, original)) return base
-  return isChanged ? config.toString() : text
+  const after = takeOut(config, parse(base), ours) ? config.document.toString(WRITING) : text
+  // A comment that the base does not have is somebody's; one that it has may have been lost when `bl` rewrote the file.
+  const known = new Set(tokensOf(base ?? '', '#'))
+  const isBase = hasSameMeaning(after, base ?? '') && tokensOf(after, '#').every((comment) => known.has(comment))
+  return isBase ? base : after
 }
 
 /** Whether two configs hold the same values; order, format and comments don't count. */
 export function hasSameMeaning(a: string, b: string): boolean {
-  return isDeepStrictEqual(parse(a).meaning(), parse(b).meaning())
+  return isDeepStrictEqual(meaningOf(a), meaningOf(b))
 }
 
 /**
@@ -109,275 +109,184 @@ export function hasSameMeaning(a: string, b: string): boolean {
  * to be harmless are taken over.
  */
 export function findLogin(text: string, workspace: string): LoginEntry | undefined {
-  const [item] = entriesIn(text, workspace)
-  const apiKey = item && apiKeyOf(item)
-  if (!item || apiKey === undefined) return undefined
-  const [id, env] = ['id', 'env'].map((field) => textOf(item.get(field, true)))
+  const entry = entriesIn(text).find((each) => nameOf(each) === workspace)
+  const apiKey = entry ? apiKeyOf(entry) : ''
+  if (!entry || apiKey === '') return undefined
+  const [id, env] = [textAt(entry, 'id'), textAt(entry, 'env')]
   return { name: workspace, ...(isId(id) ? { id } : {}), ...(isEnvironmentName(env) ? { env } : {}), apiKey }
 }
 
 /** The workspaces that a config has entries for; none where it is invalid. */
 export function workspacesIn(text: string): string[] {
-  return entriesIn(text).flatMap((entry) => nameOf(entry) ?? [])
+  return entriesIn(text)
+    .map(nameOf)
+    .filter((name) => name !== '')
 }
 
-function entriesIn(text: string, workspace?: string): YAMLMap[] {
-  try {
-    return parse(text).entries(workspace)
-  } catch (error) {
-    if (error instanceof ConfigFault) return []
-    throw error
-  }
+function entriesIn(text: string): YAMLMap[] {
+  return faultOf(text) ? [] : entriesOf(parse(text))
 }
 
-const WHY: Readonly<Record<string, string>> = { DUPLICATE_KEY: 'it has a key twice' }
+/** A config as a YAML document. Where it has no context or no workspaces, these are empty and not yet part of it. */
+interface Config {
+  readonly document: Document
+  readonly root: YAMLMap
+  readonly context: YAMLMap
+  readonly workspaces: YAMLSeq
+}
 
-function parse(marked: string): Config {
+function parse(marked = ''): Config {
   const text = marked.replace(/^\uFEFF/, '')
   const lines = new LineCounter()
-  const fail: Fail = (offset, why) => {
+  const fail = (offset: number, why: string): never => {
     throw new ConfigFault(lines.linePos(offset).line, why)
   }
-  const [first, second] = [...composed(text, PARSING, lines)]
-  for (const { code, pos } of first?.errors ?? []) fail(pos[0], WHY[code] ?? 'it is not valid YAML')
+  const part = <T extends YAMLMap | YAMLSeq>(
+    node: unknown,
+    is: (node: unknown) => node is T,
+    empty: T,
+    why: string,
+  ) => {
+    if (isNothing(node)) return withCommentsOf(node, empty)
+    return is(node) ? node : fail(offsetOf(node), why)
+  }
+  const parsed = new Composer(PARSING).compose(new Parser(lines.addNewLine).parse(text), true, text.length)
+  const [first = new Document(), second] = [...parsed]
+  const [error] = first.errors
+  if (error) fail(error.pos[0], error.code === 'DUPLICATE_KEY' ? 'it has a key twice' : 'it is not valid YAML')
   if (second) fail(offsetOf(second.contents), 'it holds several documents')
-  const document = first && hasAliases(first) ? withoutAliases(text) : first
+  const document = tokensOf(text, '*').length > 0 ? withoutAliases(text) : first
   if (!document) return fail(0, "it has an alias that can't be resolved")
-  const root = rootOf(document.contents, fail)
+  const root = part(document.contents, isMap, new YAMLMap(), 'it is not a map')
   document.contents = root
-  return new Config(document, root)
+  const context = part(root.get('context', true), isMap, new YAMLMap(), 'its context is not a map')
+  const workspaces = part(root.get('workspaces', true), isSeq, new YAMLSeq(), 'its workspaces are not a list')
+  return { document, root, context, workspaces }
 }
 
-type Fail = (offset: number, why: string) => never
-
-function composed(text: string, options: DocumentOptions & ParseOptions & SchemaOptions, lines = new LineCounter()) {
-  return new Composer(options).compose(new Parser(lines.addNewLine).parse(text), true, text.length)
-}
-
-function rootOf(contents: unknown, fail: Fail): YAMLMap {
-  if (isNothing(contents)) return withCommentsOf(contents, new YAMLMap())
-  if (!isMap(contents)) return fail(offsetOf(contents), 'it is not a map')
-  const [context, workspaces] = ['context', 'workspaces'].map((key) => contents.get(key, true) as unknown)
-  if (!isNothing(context) && !isMap(context)) fail(offsetOf(context), 'its context is not a map')
-  if (!isNothing(workspaces) && !isSeq(workspaces)) fail(offsetOf(workspaces), 'its workspaces are not a list')
-  return contents
+function offsetOf(node: unknown): number {
+  return isNode(node) ? (node.range?.[0] ?? 0) : 0
 }
 
 /** A document whose aliases are replaced by what they stand for; undefined where that can't be done. */
 function withoutAliases(text: string): Document | undefined {
   try {
-    const [document] = composed(text, { ...PARSING, merge: true })
-    return new Document(document?.toJS(), (_, value: unknown) => value ?? '', {
-      ...PARSING,
-      aliasDuplicateObjects: false,
-    })
+    const values: unknown = parseDocument(text, { ...PARSING, merge: true }).toJS()
+    const noNull = (_: unknown, value: unknown) => value ?? ''
+    return new Document(values, noNull, { ...PARSING, aliasDuplicateObjects: false })
   } catch {
     return undefined // an alias without its anchor, or more aliases than a config needs
   }
 }
 
-function hasAliases(document: Document): boolean {
-  let found = false
-  visit(document, {
-    Alias: () => {
-      found = true
-      return visit.BREAK
-    },
-  })
-  return found
-}
-
-/** A config as a YAML document, with the few changes that logins need. */
-class Config {
-  private readonly document: Document
-  private readonly root: YAMLMap
-
-  constructor(document: Document, root: YAMLMap) {
-    this.document = document
-    this.root = root
-  }
-
-  /** The entries, or those of one workspace. */
-  entries(workspace?: string): YAMLMap[] {
-    const list = this.root.get('workspaces', true)
-    const entries = isSeq(list) ? list.items.filter((item) => isMap(item)) : []
-    return workspace === undefined ? entries : entries.filter((entry) => nameOf(entry) === workspace)
-  }
-
-  /** Puts entries in place of those that a workspace has, or behind the others. */
-  replace(workspace: string, replacements: readonly YAMLMap[]): void {
-    const list = this.list()
-    const [first, ...others] = this.entries(workspace)
-    for (const other of others) removeItem(list, other)
-    if (!first) list.items.push(...replacements)
-    else if (replacements.length === 0) removeItem(list, first)
-    else {
-      const [head, ...rest] = replacements
-      list.items.splice(list.items.indexOf(first), 1, ...(head ? [withCommentsOf(first, head), ...rest] : []))
-    }
-  }
-
-  private list(): YAMLSeq {
-    const list = this.root.get('workspaces', true)
-    if (isSeq(list)) return list
-    const created = withCommentsOf(list, new YAMLSeq())
-    this.root.set('workspaces', created)
-    return created
-  }
-
-  /** The current workspace as it is written; undefined where there is none. */
-  context(): Scalar | undefined {
-    const map = this.root.get('context', true)
-    const value = isMap(map) ? map.get('workspace', true) : undefined
-    return isScalar(value) && !isNothing(value) ? value : undefined
-  }
-
-  setContext(workspace: Scalar | undefined): void {
-    const there = this.root.get('context', true)
-    const map: YAMLMap = isMap(there) ? there : withCommentsOf(there, new YAMLMap())
-    if (workspace) map.set('workspace', withCommentsOf(map.get('workspace', true), workspace))
-    else map.delete('workspace')
-    this.root.set('context', map)
-  }
-
-  /** The values, without empty ones and those that `bl` adds when it rewrites the file; the order of entries is none. */
-  meaning(): unknown {
-    const values: unknown = JSON.parse(JSON.stringify(this.document.toJS()), (key, value: unknown) => {
-      if (saysNothing(key, value)) return undefined
-      return key === 'workspaces' && Array.isArray(value) ? value.toSorted(byName) : value
-    })
-    return values ?? {}
-  }
-
-  /** The lines of all comments. */
-  comments(): string[] {
-    const found: (string | null | undefined)[] = [this.document.commentBefore, this.document.comment]
-    visit(this.document, {
-      Node: (_, node) => {
-        found.push(node.commentBefore, node.comment)
-      },
-    })
-    const lines = found.flatMap((comment) => (comment ?? '').split('\n'))
-    return lines.map((line) => line.trim()).filter((line) => line !== '')
-  }
-
-  toString(): string {
-    return this.document.toString(WRITING)
-  }
-}
-
 /** Puts the base's entries and context where ours are. @returns whether there was anything to change */
 function takeOut(config: Config, base: Config, { isOurs, workspaces }: OurLogins): boolean {
-  const others = (name: string) => config.entries(name).filter((entry) => !isOurs(name, apiKeyOf(entry) ?? ''))
-  const present = namesOf(config)
-  const taken = present.filter((name) => others(name).length < config.entries(name).length)
-  const missing = workspaces.filter((name) => !present.includes(name))
-  // Where somebody has logged in to one of our workspaces, that login and its context are theirs.
-  const ours = [...taken, ...missing].filter((name) => others(name).length === 0)
-  const restored = missing.filter((name) => base.entries(name).length > 0)
-  for (const name of [...taken, ...restored]) {
-    const kept = others(name)
-    config.replace(name, kept.length > 0 ? kept : base.entries(name).map(copyOf))
+  let isChanged = false
+  const freed: string[] = []
+  for (const name of new Set([...entriesOf(config).map(nameOf), ...workspaces])) {
+    const entries = entriesOf(config, name)
+    const ours = entries.filter((entry) => isOurs(name, apiKeyOf(entry)))
+    // Where somebody has logged in to one of our workspaces, that login and its context are theirs.
+    const isFree = ours.length === entries.length
+    if (isFree) freed.push(name)
+    const restored = isFree ? entriesOf(base, name) : []
+    if (ours.length + restored.length === 0) continue
+    replaceEntries(config, ours, restored)
+    isChanged = true
   }
-  const hasNewContext = restoreContext(config, base, ours)
-  return hasNewContext || taken.length + restored.length > 0
-}
-
-function copyOf(entry: YAMLMap): YAMLMap {
-  const copy: unknown = entry.clone()
-  return isMap(copy) ? copy : entry
-}
-
-/** Puts the base's context where ours or none is, unless its workspace has lost its entry. */
-function restoreContext(config: Config, base: Config, ours: readonly string[]): boolean {
-  const current = config.context()?.value
-  if (typeof current === 'string' && !ours.includes(current)) return false
-  const original = base.context()
-  const name = textOf(original) ?? ''
-  const isUsable = config.entries(name).length > 0 || base.entries(name).length === 0
-  const next = isUsable ? original : undefined
-  if (next?.value === current) return false
-  config.setContext(next?.clone() as Scalar | undefined)
+  const context = contextAfter(config, base, freed)
+  if (context === contextOf(config)) return isChanged
+  setContext(config, context)
   return true
 }
 
-/** A comment that the base does not have is somebody's; one that it has may have been lost when `bl` rewrote the file. */
-function saysTheSame(config: Config, base: Config): boolean {
-  const known = new Set(base.comments())
-  return isDeepStrictEqual(config.meaning(), base.meaning()) && config.comments().every((line) => known.has(line))
+/** The base's context where ours or none is, unless its workspace has lost its entry. */
+function contextAfter(config: Config, base: Config, freed: readonly string[]): string {
+  const [current, original] = [contextOf(config), contextOf(base)]
+  if (current !== '' && !freed.includes(current)) return current
+  const isUsable = entriesOf(config, original).length > 0 || entriesOf(base, original).length === 0
+  return isUsable ? original : ''
 }
 
-/** Takes an entry out of a list, but no comment that stands before it. */
-function removeItem(list: YAMLSeq, item: YAMLMap): void {
-  const at = list.items.indexOf(item)
-  list.items.splice(at, 1)
-  const next = list.items[at]
-  if (!item.commentBefore) return
-  if (isMap(next)) next.commentBefore = joined(item.commentBefore, next.commentBefore)
-  else list.comment = joined(item.commentBefore, list.comment)
+/** The current workspace; empty where there is none. */
+function contextOf({ context }: Config): string {
+  const name = textAt(context, 'workspace')
+  return isNothing(name) ? '' : name
+}
+
+function setContext({ root, context }: Config, workspace: string): void {
+  if (workspace === '') context.delete('workspace')
+  else context.set('workspace', withCommentsOf(context.get('workspace', true), new Scalar(workspace)))
+  root.set('context', context)
+}
+
+/** The entries, or those of one workspace. */
+function entriesOf({ workspaces }: Config, name?: string): YAMLMap[] {
+  return workspaces.items.filter((item) => isMap(item)).filter((entry) => name === undefined || nameOf(entry) === name)
+}
+
+/** Puts entries in place of others, or behind all. Comments around those stay. */
+function replaceEntries({ root, workspaces }: Config, old: readonly YAMLMap[], entries: readonly YAMLMap[]): void {
+  root.set('workspaces', workspaces)
+  const isOld = (item: unknown) => old.some((entry) => entry === item)
+  const at = workspaces.items.findIndex(isOld)
+  workspaces.items = workspaces.items.filter((item) => !isOld(item))
+  workspaces.items.splice(at < 0 ? workspaces.items.length : at, 0, ...entries)
+  const comments = old.flatMap(({ commentBefore, comment }) => [commentBefore, comment])
+  const next = at < 0 ? undefined : workspaces.items[at]
+  if (isMap(next)) next.commentBefore = joined(...comments, next.commentBefore)
+  else workspaces.comment = joined(...comments, workspaces.comment)
+}
+
+function joined(...comments: (string | null | undefined)[]): string | null {
+  return comments.filter(Boolean).join('\n') || null
 }
 
 /** A node in place of another one, whose comments stay. */
 function withCommentsOf<T extends YAMLMap | YAMLSeq | Scalar>(replaced: unknown, node: T): T {
   if (!isNode(replaced)) return node
-  if (replaced.commentBefore) node.commentBefore = replaced.commentBefore
-  if (replaced.comment) node.comment = replaced.comment
-  return node
+  return Object.assign(node, { commentBefore: replaced.commentBefore, comment: replaced.comment })
 }
 
-function joined(first: string, second: string | null | undefined): string {
-  return second ? `${first}\n${second}` : first
+function nameOf(entry: YAMLMap): string {
+  return textAt(entry, 'name')
 }
 
-/** Its values in quotes, since `bl` would take some names for numbers. */
-function entryNode({ name, id, env, apiKey }: LoginEntry): YAMLMap {
-  const node = new Document({ name, id, env, credentials: { apiKey } }, PARSING).contents as unknown as YAMLMap
-  visit(node, {
-    Scalar: (key, scalar) => {
-      if (key !== 'key') scalar.type = Scalar.QUOTE_DOUBLE
-    },
+function apiKeyOf(entry: YAMLMap): string {
+  return textAt(entry, 'credentials', 'apiKey')
+}
+
+/** The text that is in a map; empty where there is none. */
+function textAt(map: YAMLMap, ...path: readonly string[]): string {
+  const value = map.getIn(path)
+  return typeof value === 'string' ? value : ''
+}
+
+/** The values, without empty ones and those that `bl` adds when it rewrites the file; the order of entries is none. */
+function meaningOf(text: string): unknown {
+  const values: unknown = parse(text).document.toJS()
+  const meaning: unknown = JSON.parse(JSON.stringify(values), (key, value: unknown) => {
+    if (isNothing(value) || (key === 'expires_in' && value === '0') || (key === 'tracking' && value === 'false')) {
+      return undefined
+    }
+    return key === 'workspaces' && Array.isArray(value) ? Object.groupBy(value as { name?: string }[], nameIn) : value
   })
-  return node
+  return meaning ?? {}
 }
 
-function quoted(value: string): Scalar<string> {
-  return Object.assign(new Scalar(value), { type: Scalar.QUOTE_DOUBLE })
+function nameIn(entry: { readonly name?: string } | undefined): string {
+  return String(entry?.name)
 }
 
-function namesOf(config: Config): string[] {
-  return [...new Set(config.entries().flatMap((entry) => nameOf(entry) ?? []))]
+/** Comments, aliases: what YAML recognises by its first character. */
+function tokensOf(text: string, first: '#' | '*'): string[] {
+  return [...new Lexer().lex(text)].filter((token) => token.startsWith(first)).map((token) => token.trim())
 }
 
-function nameOf(entry: YAMLMap): string | undefined {
-  return textOf(entry.get('name', true))
-}
-
-function apiKeyOf(entry: YAMLMap): string | undefined {
-  const credentials = entry.get('credentials', true)
-  return isMap(credentials) ? textOf(credentials.get('apiKey', true)) : undefined
-}
-
-function textOf(node: unknown): string | undefined {
-  return isScalar(node) && typeof node.value === 'string' ? node.value : undefined
-}
-
-const EMPTY: readonly unknown[] = ['', '~', 'null', null, undefined]
-
+/** Whether a node or a value is empty. Without a schema's types, a null is text. */
 function isNothing(node: unknown): boolean {
   if (isCollection(node)) return node.items.length === 0
-  return isScalar(node) ? EMPTY.includes(node.value) : EMPTY.includes(node)
-}
-
-function saysNothing(key: string, value: unknown): boolean {
-  if (typeof value === 'object' && value !== null) return Object.keys(value).length === 0
-  return EMPTY.includes(value) || (key === 'expires_in' && value === '0') || (key === 'tracking' && value === 'false')
-}
-
-function byName(a: unknown, b: unknown): number {
-  const [first, second] = [a, b].map((entry) => String((entry as { readonly name?: unknown } | undefined)?.name))
-  return (first ?? '') < (second ?? '') ? -1 : 1
-}
-
-function offsetOf(node: unknown): number {
-  return (node as Node | undefined)?.range?.[0] ?? 0
+  const value = isScalar(node) ? node.value : node
+  if (typeof value === 'object' && value !== null && !isNode(value)) return Object.keys(value).length === 0
+  return value === null || value === undefined || ['', '~', 'null'].includes(value as string)
 }

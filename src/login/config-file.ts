@@ -1,6 +1,5 @@
 import {
   closeSync,
-  constants,
   fchmodSync,
   fchownSync,
   fstatSync,
@@ -15,8 +14,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf, SetupError } from '../util/errors.ts'
 import { isHeldOnWindows, removeFile, removePatiently, renamePatiently, statIfThere } from '../util/fs.ts'
 import { faultOf } from './config-document.ts'
-import { giveToOwnerOfParent, quietly, reasonOf } from './directory.ts'
-import type { ConfigContent } from './store.ts'
+import { assertRegularFile, giveToOwnerOfParent, quietly, reasonOf, refusal } from './directory.ts'
+import { ABSENT, type ConfigContent } from './store.ts'
 
 /** What was read, and how to tell whether it is still so. */
 export interface ConfigSnapshot {
@@ -28,8 +27,6 @@ export interface ConfigSnapshot {
 const SETTLING_MS = 2_000
 const LOOK_AGAIN_MS = 20
 const MAX_BYTES = 4_000_000
-/** Of what was looked at before: no link, and nothing that would be waited for. Windows knows neither, which counts as 0. */
-const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /** The CLI's config. @param directory `~/.blaxel` */
 export function configPath(directory: string): string {
@@ -44,66 +41,46 @@ export function configPath(directory: string): string {
 export async function readConfig(path: string): Promise<ConfigSnapshot> {
   const givesUpAt = Date.now() + SETTLING_MS
   for (;;) {
-    const seen = readOnce(path)
-    if (seen.kind === 'whole') return seen.snapshot
-    if (seen.changedAt < Date.now() - SETTLING_MS || Date.now() > givesUpAt) {
-      if (seen.kind === 'invalid') throw seen.error
-      return seen.snapshot
+    const { content, stats, error } = readOnce(path)
+    const isWhole = error === undefined && content.text !== ''
+    const isOld = stats !== undefined && Number(stats.mtimeMs) < Date.now() - SETTLING_MS
+    if (isWhole || isOld || Date.now() > givesUpAt) {
+      if (error) throw error
+      return { content, stats }
     }
     await pause(LOOK_AGAIN_MS)
   }
 }
 
-type Seen =
-  | { readonly kind: 'whole'; readonly snapshot: ConfigSnapshot }
-  /** When it was changed last, in ms since the epoch. */
-  | ({ readonly changedAt: number } & (
-      | { readonly kind: 'empty'; readonly snapshot: ConfigSnapshot }
-      | { readonly kind: 'invalid'; readonly error: SetupError }
-    ))
-
-function readOnce(path: string): Seen {
-  const invalid = (error: SetupError, changedAt: number): Seen => ({ kind: 'invalid', error, changedAt })
+/** @returns with an error where that may pass */
+function readOnce(path: string): ConfigSnapshot & { readonly error?: SetupError } {
   try {
     const stats = statIfThere(path)
-    if (stats === undefined) return { kind: 'whole', snapshot: { content: { kind: 'absent' }, stats } }
+    if (stats === undefined) return { content: ABSENT, stats }
     assertReplaceable(path, stats)
-    const bytes = readFile(path)
-    if (!isSame(stats, statIfThere(path))) return invalid(keepsChanging(path), Date.now())
-    const changedAt = Number(stats.mtimeMs)
+    const bytes = readFileSync(path)
     const text = bytes.toString('utf8')
-    if (!Buffer.from(text).equals(bytes)) return invalid(refusal(path, 'is not UTF-8', FIX), changedAt)
-    const snapshot: ConfigSnapshot = { content: { kind: 'present', text, mode: modeOf(stats) }, stats }
-    if (text === '') return { kind: 'empty', snapshot, changedAt }
+    const snapshot = { content: { text, mode: modeOf(stats) }, stats }
+    if (!Buffer.from(text).equals(bytes)) return { ...snapshot, error: refusal(path, 'is not UTF-8', FIX) }
     const fault = faultOf(text)
-    if (!fault) return { kind: 'whole', snapshot }
-    const what = `${path}, line ${fault.line}: ${fault.message}, so no login can be added to it.`
-    return invalid(new SetupError(what, `${FIX}, or set 'login: false'.`), changedAt)
+    if (!fault) return snapshot
+    const why = `${fault.message}, so no login can be added to it`
+    return { ...snapshot, error: refusal(`${path}, line ${fault.line}:`, why, FIX) }
   } catch (error) {
     if (error instanceof SetupError) throw error
     const unreadable = refusal(path, `can't be read (${reasonOf(error)})`, "Give the runner's user access to it", error)
-    if (codeOf(error) === 'ENOENT' || isHeldOnWindows(error)) return invalid(unreadable, Date.now())
-    throw unreadable
+    if (codeOf(error) !== 'ENOENT' && !isHeldOnWindows(error)) throw unreadable
+    return { content: ABSENT, stats: undefined, error: unreadable }
   }
 }
 
 const FIX = 'Fix or remove that file, which was not modified'
 
-function refusal(path: string, fault: string, remedy: string, cause?: unknown): SetupError {
-  return new SetupError(`${path} ${fault}.`, `${remedy}, or set 'login: false'.`, { cause })
-}
-
-/** The error for a config that others never leave alone. */
-export function keepsChanging(path: string): SetupError {
-  return new SetupError(`${path} keeps changing.`, 'Run the job again when nothing else writes it.')
-}
-
 function assertReplaceable(path: string, stats: BigIntStats): void {
-  if (stats.isSymbolicLink()) throw refusal(path, 'is a symbolic link', 'Replace it by a regular file')
-  if (!stats.isFile()) throw refusal(path, 'is not a regular file', 'Replace it by a regular file')
+  assertRegularFile(path, stats)
   if (stats.size > MAX_BYTES) throw refusal(path, 'is larger than 4 MB', 'Reduce its size')
   // Whoever took the permission away does not want it changed; bl could not write it either.
-  if ((modeOf(stats) & 0o200) === 0) throw refusal(path, 'is read-only', 'Make it writable')
+  if ((stats.mode & 0o200n) === 0n) throw refusal(path, 'is read-only', 'Make it writable')
 }
 
 /** Windows has no such modes. */
@@ -111,47 +88,33 @@ function modeOf(stats: BigIntStats): number {
   return process.platform === 'win32' ? 0o600 : Number(stats.mode & 0o777n)
 }
 
-function readFile(path: string): Buffer {
-  const file = openSync(path, READ)
-  try {
-    return readFileSync(file)
-  } finally {
-    closeSync(file)
-  }
-}
-
 function isSame(a: BigIntStats | undefined, b: BigIntStats | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b
-  return a.ino === b.ino && a.dev === b.dev && a.size === b.size && a.mtimeNs === b.mtimeNs
+  return a?.ino === b?.ino && a?.size === b?.size && a?.mtimeNs === b?.mtimeNs
 }
-
-export type Replacement =
-  | { readonly kind: 'replaced' }
-  /** Somebody changed the file before it could be replaced: read it again. */
-  | { readonly kind: 'changed' }
-  /** Somebody wrote into the old file while it was being replaced; this is what they wrote. */
-  | { readonly kind: 'overtaken'; readonly content: ConfigContent }
 
 /**
- * Replaces what was read by writing beside it and renaming: a reader sees the old file or the new one. A process that
- * had the old file open for writing is not lost: its text is returned.
+ * Replaces what was read by writing beside it and renaming: a reader sees the old file or the new one.
  * @param temporary path of the file beside it; it is gone afterwards
+ * @returns undefined once it is replaced; otherwise what somebody else has written meanwhile, in the config or, having
+ * opened it before, in the file that it was
  * @throws SetupError where it can't be written; the config is as it was then
  */
 export async function replaceConfig(
   path: string,
   temporary: string,
   was: ConfigSnapshot,
-  content: ConfigContent,
-): Promise<Replacement> {
+  { text, mode }: ConfigContent,
+): Promise<ConfigSnapshot | undefined> {
   // On Windows an open file can't be replaced.
   const old = was.stats === undefined || process.platform === 'win32' ? undefined : openIfThere(path)
   try {
-    if (content.kind === 'present') writeBeside(temporary, content, was.stats)
-    if (!isSame(was.stats, statIfThere(path))) return { kind: 'changed' }
-    if (content.kind === 'present') await renamePatiently(temporary, path)
-    else await removePatiently(path)
-    return await overtaken(was, old)
+    if (text !== undefined) writeBeside(temporary, text, mode, was.stats)
+    if (!isSame(was.stats, statIfThere(path))) return await readConfig(path)
+    if (text === undefined) await removePatiently(path)
+    else await renamePatiently(temporary, path)
+    const written = old === undefined ? undefined : await overtaken(was.content.text, old)
+    if (written === undefined) return undefined
+    return { content: { ...was.content, text: written }, stats: statIfThere(path) }
   } catch (error) {
     if (error instanceof SetupError) throw error
     const fault = `can't be replaced with the same owner and group (${reasonOf(error)}), and was not modified`
@@ -164,23 +127,19 @@ export async function replaceConfig(
 
 function openIfThere(path: string): number | undefined {
   try {
-    return openSync(path, READ)
+    return openSync(path, 'r')
   } catch {
     return undefined
   }
 }
 
 /** Readable for its owner alone until it is whole. */
-function writeBeside(
-  temporary: string,
-  { text, mode }: ConfigContent & { kind: 'present' },
-  was: BigIntStats | undefined,
-): void {
-  removeFile(temporary)
+function writeBeside(temporary: string, text: string, mode: number, was: BigIntStats | undefined): void {
   const file = openSync(temporary, 'wx', 0o600)
   try {
-    if (was) keepOwner(file, was)
-    else giveToOwnerOfParent(temporary, file)
+    const { uid, gid } = fstatSync(file, { bigint: true })
+    if (!was) giveToOwnerOfParent(temporary)
+    else if (uid !== was.uid || gid !== was.gid) fchownSync(file, Number(was.uid), Number(was.gid))
     writeFileSync(file, text)
     quietly(() => {
       fchmodSync(file, mode)
@@ -190,23 +149,16 @@ function writeBeside(
   }
 }
 
-function keepOwner(file: number, was: BigIntStats): void {
-  const [uid, gid] = [Number(was.uid), Number(was.gid)]
-  const fresh = fstatSync(file)
-  if (fresh.uid !== uid || fresh.gid !== gid) fchownSync(file, uid, gid)
-}
-
 /** What was written into the file that was replaced, by a process that had opened it before. */
-async function overtaken({ content }: ConfigSnapshot, old: number | undefined): Promise<Replacement> {
-  if (content.kind === 'absent' || old === undefined) return { kind: 'replaced' }
+async function overtaken(was: string | undefined, old: number): Promise<string | undefined> {
   const givesUpAt = Date.now() + SETTLING_MS
   // Not by its time: two writes may share one tick of the file system's clock.
-  for (let text = readOpen(old); text !== content.text; text = readOpen(old)) {
-    if (text !== '' && faultOf(text) === undefined) return { kind: 'overtaken', content: { ...content, text } }
+  for (let text = readOpen(old); text !== was; text = readOpen(old)) {
+    if (text !== '' && faultOf(text) === undefined) return text
     if (Date.now() > givesUpAt) break
     await pause(LOOK_AGAIN_MS)
   }
-  return { kind: 'replaced' }
+  return undefined
 }
 
 function readOpen(file: number): string {

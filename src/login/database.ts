@@ -1,26 +1,15 @@
-import { closeSync, lstatSync, openSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
+import { closeSync, lstatSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { sleep } from '../util/deadline.ts'
-import { codeOf, messageOf, SetupError } from '../util/errors.ts'
+import { sleep, withDeadline } from '../util/deadline.ts'
+import { messageOf, SetupError } from '../util/errors.ts'
 import { removeFile } from '../util/fs.ts'
-import { ensureDirectory, giveToOwnerOfParent, quietly, unusable } from './directory.ts'
-import { EMPTY_STORE, parseStore, type LoginStore } from './store.ts'
+import { assertRegularFile, createIfMissing, quietly, refusal } from './directory.ts'
+import { parseStore, type LoginStore } from './store.ts'
 
-/** The login store while this process alone may use it. */
-export interface Database {
-  readonly read: () => LoginStore
-  /** Stores what is about to happen; the lock stays. */
-  readonly commitIntent: (store: LoginStore) => void
-  /** Stores what has happened. To be called last: it gives the lock back. */
-  readonly commit: (store: LoginStore) => void
-  /** Stores what was there before an intent that was not carried out, as far as that is possible. */
-  readonly restore: (store: LoginStore) => void
-}
-
-export interface DatabaseDeps {
-  /** Names a temporary file. */
-  readonly id: string
+export interface LoginDeps {
+  /** Tells of a wait. */
   readonly info: (text: string) => void
   readonly signal: AbortSignal
 }
@@ -35,65 +24,85 @@ const LONGEST_PATH = 504
  * Works with the login store while no other process does. Its lock is a lock of the operating system, which ends with
  * its process however that ends.
  * @param path of the database, which is created where it is missing
+ * @param work gets the store and a function that stores what is about to happen; returns what has happened and a result
  * @throws SetupError where the database can't be used or others use it for 2 minutes; the signal's reason
  */
-export async function withDatabase<T>(
+export async function withStore<T>(
   path: string,
-  deps: DatabaseDeps,
-  work: (database: Database) => Promise<T>,
+  deps: LoginDeps,
+  work: (store: LoginStore, intend: (next: LoginStore) => void) => Promise<readonly [LoginStore, T]>,
 ): Promise<T> {
   ensureFile(path)
-  const connection = open(path)
   try {
-    await lock(connection, path, deps)
-    return await work(databaseOf(connection, path))
-  } finally {
-    connection.close()
+    // A time-out of SQLite's own would block the process, which could not hear that it is cancelled.
+    const connection = new DatabaseSync(path, { timeout: 0 })
+    try {
+      // What is deleted is overwritten: tokens.
+      connection.exec('PRAGMA secure_delete = ON')
+      await lock(connection, path, deps)
+      const before = read(connection, path)
+      let after = before
+      try {
+        const [next, result] = await work(before, (intent) => {
+          write(connection, intent, 'EXCLUSIVE')
+          connection.exec('BEGIN')
+        })
+        after = next
+        return result
+      } finally {
+        const finish = () => {
+          write(connection, after, 'NORMAL')
+        }
+        // Nothing to store, as where a disk without room let nothing be added: this only removes a killed job's journal.
+        if (JSON.stringify(after) === JSON.stringify(before)) quietly(finish)
+        else finish()
+      }
+    } finally {
+      connection.close()
+    }
+  } catch (error) {
+    throw inWords(path, error)
   }
 }
 
 /** Private from its first byte. Once a process holds the lock, opening and closing the file here would end it. */
 function ensureFile(path: string): void {
   if (Buffer.byteLength(path) > LONGEST_PATH) {
-    throw new SetupError(`${path} is longer than ${LONGEST_PATH} bytes.`, "Use a shorter HOME, or set 'login: false'.")
+    throw refusal(path, `is longer than ${LONGEST_PATH} bytes`, 'Use a shorter HOME')
   }
-  ensureDirectory(dirname(path))
-  try {
-    const file = openSync(path, 'wx', 0o600)
-    giveToOwnerOfParent(path, file)
-    closeSync(file)
-  } catch (error) {
-    if (codeOf(error) !== 'EEXIST') throw unusable(path, error)
-  }
-  const stats = lstatSync(path, { throwIfNoEntry: false })
-  const fault = stats?.isSymbolicLink() ? 'is a symbolic link' : 'is not a regular file'
-  if (!stats?.isFile()) throw new SetupError(`${path} ${fault}.`, "Remove it, or set 'login: false'.")
-}
-
-function open(path: string): DatabaseSync {
-  return inWords(path, () => {
-    const connection = new DatabaseSync(path, { timeout: 0 })
-    // What is deleted is overwritten: tokens.
-    connection.exec('PRAGMA secure_delete = ON')
-    return connection
+  const directory = dirname(path)
+  createIfMissing(directory, () => {
+    // Not recursive: that would create a HOME, and never ends below /proc.
+    mkdirSync(directory, { mode: 0o700 })
   })
+  createIfMissing(path, () => {
+    closeSync(openSync(path, 'wx', 0o600))
+  })
+  assertRegularFile(path, lstatSync(path))
 }
 
-/** A time-out of SQLite's own would block the process, which could not hear that it is cancelled. */
-async function lock(connection: DatabaseSync, path: string, { id, info, signal }: DatabaseDeps): Promise<void> {
-  const began = Date.now()
-  let isFirst = true
-  let hasSaid = false
-  while (!inWords(path, () => tryLock(connection))) {
-    if (isFirst) assertLocksWork(path, `${path}.${id}`)
-    isFirst = false
-    const waited = Date.now() - began
-    if (waited > DEADLINE_MS) throw lockedTooLong(path)
-    if (waited > SAY_AFTER_MS && !hasSaid) {
-      info(`Waiting for another job on this machine, which is using ${path} …`)
-      hasSaid = true
-    }
-    await sleep(2 + Math.random() * 23, signal)
+async function lock(connection: DatabaseSync, path: string, { info, signal }: LoginDeps): Promise<void> {
+  if (tryLock(connection)) return
+  if (!hasLocks(`${path}.${randomUUID()}`)) {
+    const fault = "is on a file system without file locks, so jobs can't share its logins"
+    throw refusal(dirname(path), fault, 'Put HOME on a local disk')
+  }
+  const expired = () =>
+    new SetupError(
+      `Another process has locked ${path} for ${DEADLINE_MS / 1000} s.`,
+      'Find the process that has it open (fuser), end it, and run the job again.',
+    )
+  const notice = setTimeout(() => {
+    info(`Waiting for another job on this machine, which is using ${path} …`)
+  }, SAY_AFTER_MS)
+  try {
+    await withDeadline(signal, DEADLINE_MS, expired, async (deadline) => {
+      do {
+        await sleep(2 + Math.random() * 23, deadline)
+      } while (!tryLock(connection))
+    })
+  } finally {
+    clearTimeout(notice)
   }
 }
 
@@ -109,74 +118,40 @@ function tryLock(connection: DatabaseSync): boolean {
 }
 
 /** SQLite reports a file system without locks as a database that is locked: one that nobody else knows tells which. */
-function assertLocksWork(path: string, probe: string): void {
-  let works = true
+function hasLocks(probe: string): boolean {
   try {
-    closeSync(openSync(probe, 'wx', 0o600))
     const connection = new DatabaseSync(probe, { timeout: 0 })
-    works = tryLock(connection)
+    const hasLocked = tryLock(connection)
     connection.close()
+    return hasLocked
   } catch {
-    // it is the real database whose fault counts
+    return true // it is the real database whose fault counts
   } finally {
     quietly(() => {
       removeFile(probe)
     })
   }
-  if (works) return
-  throw new SetupError(
-    `${dirname(path)} is on a file system without file locks, so jobs can't share its logins.`,
-    "Put HOME on a local disk, or set 'login: false'.",
-  )
-}
-
-function databaseOf(connection: DatabaseSync, path: string): Database {
-  let inTransaction = true
-  let hasIntent = false
-  const write = (store: LoginStore, lockingMode: 'EXCLUSIVE' | 'NORMAL') => {
-    inWords(path, () => {
-      if (!inTransaction) connection.exec('BEGIN')
-      inTransaction = true
-      // In exclusive mode a commit keeps the lock; only a commit in normal mode removes the journal.
-      connection.exec(`PRAGMA locking_mode = ${lockingMode}`)
-      connection.exec(
-        `CREATE TABLE IF NOT EXISTS store (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL) STRICT;
-         PRAGMA user_version = ${VERSION}`,
-      )
-      connection.prepare('INSERT OR REPLACE INTO store (id, value) VALUES (1, ?)').run(JSON.stringify(store))
-      connection.exec('COMMIT')
-      inTransaction = false
-    })
-  }
-  return {
-    read: () => inWords(path, () => read(connection, path)),
-    commitIntent: (store) => {
-      write(store, 'EXCLUSIVE')
-      hasIntent = true
-    },
-    commit: (store) => {
-      hasIntent = false
-      write(store, 'NORMAL')
-    },
-    restore: (store) => {
-      quietly(() => {
-        if (inTransaction) connection.exec('ROLLBACK')
-        inTransaction = false
-        if (hasIntent) write(store, 'NORMAL')
-      })
-    },
-  }
 }
 
 function read(connection: DatabaseSync, path: string): LoginStore {
   const version = connection.prepare('PRAGMA user_version').get()?.user_version
-  if (version === 0 && connection.prepare('SELECT 1 FROM sqlite_master').get() === undefined) return EMPTY_STORE
-  if (version !== 0 && version !== VERSION) throw notOurs(path, `is of version ${String(version)}`)
+  if (version === 0) {
+    connection.exec(
+      `CREATE TABLE store (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL) STRICT;
+       PRAGMA user_version = ${VERSION}`,
+    )
+  } else if (version !== VERSION) throw notOurs(path, `is of version ${String(version)}`)
   const value = connection.prepare('SELECT value FROM store').get()?.value
-  if (value === undefined) return EMPTY_STORE
-  const store = typeof value === 'string' ? parseStore(value) : undefined
+  const store = value === undefined ? { logins: [], removed: [] } : parseStore(String(value))
   if (!store) throw notOurs(path, 'is damaged')
   return store
+}
+
+/** In exclusive mode a commit keeps the lock; only a commit in normal mode removes the journal. */
+function write(connection: DatabaseSync, store: LoginStore, lockingMode: 'EXCLUSIVE' | 'NORMAL'): void {
+  connection.exec(`PRAGMA locking_mode = ${lockingMode}`)
+  connection.prepare('INSERT OR REPLACE INTO store (id, value) VALUES (1, ?)').run(JSON.stringify(store))
+  connection.exec('COMMIT')
 }
 
 const BUSY = 5
@@ -194,29 +169,17 @@ function primaryCode(error: unknown): number | undefined {
   return typeof code === 'number' ? code & 0xff : undefined
 }
 
-function inWords<T>(path: string, work: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    const code = primaryCode(error)
-    if (code === undefined) throw error
-    if (DAMAGED.includes(code)) throw notOurs(path, 'is damaged', error)
-    const [why, remedy] = FAULTS[code] ?? [messageOf(error), 'Check the disk of the runner']
-    throw new SetupError(`${path} can't be used: ${why}.`, `${remedy}, or set 'login: false'.`, { cause: error })
-  }
+/** An error of SQLite's in our words; any other as it is. */
+function inWords(path: string, error: unknown): unknown {
+  const code = primaryCode(error)
+  if (code === undefined) return error
+  if (DAMAGED.includes(code)) return notOurs(path, 'is damaged', error)
+  const [why, remedy] = FAULTS[code] ?? [messageOf(error), 'Check the disk of the runner']
+  return refusal(path, `can't be used: ${why}`, remedy, error)
 }
 
 function notOurs(path: string, fault: string, cause?: unknown): SetupError {
-  return new SetupError(
-    `${path} ${fault}; it is setup-bl's record of the logins on this machine, and nothing was changed.`,
-    `When no other job runs here, check config.yaml beside it, and delete it and ${path}-journal.`,
-    { cause },
-  )
-}
-
-function lockedTooLong(path: string): SetupError {
-  return new SetupError(
-    `Another process has locked ${path} for ${DEADLINE_MS / 1000} s.`,
-    'Find the process that has it open (fuser), end it, and run the job again.',
-  )
+  const remedy = `When no other job runs here, check config.yaml beside it, and delete it and ${path}-journal`
+  const what = "setup-bl's record of the logins on this machine, and nothing was changed"
+  return refusal(path, `${fault}; it is ${what}`, remedy, cause)
 }

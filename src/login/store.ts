@@ -1,11 +1,15 @@
-import { createHash } from 'node:crypto'
 import { hashSecret } from '../blaxel/credential.ts'
 import { isEnvironmentName, isId, isToken, isWorkspaceName } from '../blaxel/values.ts'
 import { faultOf, findLogin, reconcile, withLogins, withoutLogins, type LoginEntry } from './config-document.ts'
 
-/** What stands at the path of config.yaml. */
-export type ConfigContent =
-  { readonly kind: 'absent' } | { readonly kind: 'present'; readonly text: string; readonly mode: number }
+/** What stands at the path of config.yaml: nothing, where it has no text. */
+export interface ConfigContent {
+  readonly text?: string
+  readonly mode: number
+}
+
+/** A config that is created is private. */
+export const ABSENT: ConfigContent = { mode: 0o600 }
 
 /** The login of one invocation of the action. */
 export interface Login {
@@ -37,28 +41,19 @@ export interface RemovedLogin {
 
 /** What the jobs on a machine remember together. */
 export interface LoginStore {
-  /** The config without our logins; undefined while no login is live. */
-  readonly base: ConfigContent | undefined
-  /** Fingerprints of what the config may be while nobody else has changed it. */
-  readonly expected: readonly string[]
+  /** The config without our logins, while there are any. */
+  readonly base?: ConfigContent
   /** Oldest first. */
   readonly logins: readonly Login[]
   /** Logins that a process which has read the config before may still write back; `until` in ms since the epoch. */
   readonly removed: readonly (RemovedLogin & { readonly until: number })[]
 }
 
-export const EMPTY_STORE: LoginStore = { base: undefined, expected: [], logins: [], removed: [] }
-
 const REMEMBER_REMOVED_MS = 60_000
 
 /** Whether its token is still valid. @param now in ms since the epoch */
 export function isLive({ expiresAt }: Login, now: number): boolean {
   return expiresAt > now
-}
-
-/** The logins that nobody will remove any more, since their job was killed. */
-export function isAbandoned({ dropsAt, isKept }: Login, now: number): boolean {
-  return !isKept && dropsAt <= now
 }
 
 /**
@@ -70,89 +65,80 @@ export function render(base: ConfigContent, logins: readonly Login[], now: numbe
   const preferred = (among: readonly Login[]) => among.findLast((login) => isLive(login, now)) ?? among.at(-1)
   const newest = preferred(logins)
   if (!newest) return base
-  const names = [...new Set(logins.map(({ entry }) => entry.name))]
-  const entries = names.flatMap((name) => preferred(logins.filter(({ entry }) => entry.name === name))?.entry ?? [])
-  const text = withLogins(base.kind === 'present' ? base.text : undefined, entries, newest.entry.name)
-  return { kind: 'present', text, mode: liveMode(base) }
+  const byWorkspace = Map.groupBy(logins, ({ entry }) => entry.name)
+  const entries = [...byWorkspace.values()].flatMap((among) => preferred(among)?.entry ?? [])
+  return { text: withLogins(base.text, entries, newest.entry.name), mode: privateMode(base) }
 }
 
 /** A config with a token in it is nothing for users outside the file's group. */
-function liveMode(base: ConfigContent): number {
-  return base.kind === 'present' ? base.mode & 0o770 : 0o600
+function privateMode({ mode }: ConfigContent): number {
+  return mode & 0o770
 }
 
 /**
  * The config without our logins, with whatever somebody else has changed in it.
  * @param current the config as it is
- * @param also a login that is ours though the store may not know it
+ * @param also logins that are ours though the store may not know them, as where it was lost
  */
-export function baseOf(store: LoginStore, current: ConfigContent, also: readonly RemovedLogin[]): ConfigContent {
-  const { base, expected, logins } = store
-  const known = fingerprint(current)
-  if (base && (expected.includes(known) || fingerprint(base) === known)) return base
-  if (current.kind === 'absent' || expected.includes(known)) return current
-  const removed = [...store.removed, ...also]
-  const ours = {
-    isOurs: (name: string, apiKey: string) =>
-      logins.some(({ entry }) => entry.name === name && entry.apiKey === apiKey) || isRemoved(removed, name, apiKey),
-    workspaces: [...new Set(logins.map(({ entry }) => entry.name))],
-  }
-  if (!base) return contentOf(withoutLogins(current.text, ours.isOurs), current.mode)
-  if (base.kind === 'absent') return contentOf(reconcile(current.text, undefined, ours), current.mode)
-  const mode = current.mode === liveMode(base) ? base.mode : current.mode
-  return contentOf(reconcile(current.text, base.text, ours), mode)
+export function baseOf(
+  { base, logins, removed }: LoginStore,
+  current: ConfigContent,
+  also: readonly RemovedLogin[],
+  now: number,
+): ConfigContent {
+  const isOurs = (name: string, apiKey: string) =>
+    logins.some(({ entry }) => entry.name === name && entry.apiKey === apiKey) ||
+    isAmong([...removed, ...also], name, apiKey)
+  if (current.text === undefined) return ABSENT
+  if (!base) return content(withoutLogins(current.text, isOurs), current.mode)
+  const original = base.text && withoutLogins(base.text, (name, apiKey) => isAmong(also, name, apiKey))
+  const workspaces = logins.map(({ entry }) => entry.name)
+  const isUnchanged = current.text === render(base, logins, now).text
+  const text = isUnchanged ? original : reconcile(current.text, original, { isOurs, workspaces })
+  return content(text, current.mode === privateMode(base) ? base.mode : current.mode)
 }
 
-/** A base without one login, which became part of it where the store was lost. */
-export function withoutRemoved(base: ConfigContent, removed: readonly RemovedLogin[]): ConfigContent {
-  if (base.kind === 'absent' || removed.length === 0) return base
-  const isOurs = (name: string, apiKey: string) => isRemoved(removed, name, apiKey)
-  return contentOf(withoutLogins(base.text, isOurs), base.mode)
+function isAmong(logins: readonly RemovedLogin[], name: string, apiKey: string): boolean {
+  return logins.some(({ workspace, tokenHash }) => workspace === name && tokenHash === hashSecret(apiKey))
 }
 
-function isRemoved(removed: readonly RemovedLogin[], name: string, apiKey: string): boolean {
-  return removed.some(({ workspace, tokenHash }) => workspace === name && tokenHash === hashSecret(apiKey))
+function content(text: string | undefined, mode: number): ConfigContent {
+  return text === undefined ? ABSENT : { text, mode }
 }
 
-/** Whether the base itself has this very login, as where the machine is logged in by the same key. */
-export function holds(base: ConfigContent, { name, apiKey }: LoginEntry): boolean {
-  return base.kind === 'present' && findLogin(base.text, name)?.apiKey === apiKey
+/** Whether the machine itself is logged in by the very same token. */
+export function holds({ text = '' }: ConfigContent, { workspace, tokenHash }: RemovedLogin): boolean {
+  const own = findLogin(text, workspace)
+  return own !== undefined && hashSecret(own.apiKey) === tokenHash
 }
 
-/** The store with other logins; those that are gone are remembered for a minute, but for those that the base has. */
+/** A login without its token. */
+export function withoutToken({ name, apiKey }: LoginEntry): RemovedLogin {
+  return { workspace: name, tokenHash: hashSecret(apiKey) }
+}
+
+/** The store with other logins; those that are gone are remembered for a minute. */
 export function withChange(
   store: LoginStore,
   base: ConfigContent,
   logins: readonly Login[],
   now: number,
-): LoginStore & { readonly base: ConfigContent } {
-  const gone = store.logins.filter((login) => !logins.some(({ id }) => id === login.id) && !holds(base, login.entry))
-  const removed = gone.map(({ entry: { name, apiKey } }) => {
-    return { workspace: name, tokenHash: hashSecret(apiKey), until: now + REMEMBER_REMOVED_MS }
-  })
+): Required<LoginStore> {
   const recent = store.removed.filter(({ until }) => until > now)
+  const gone = store.logins.filter(({ id }) => !logins.some((login) => login.id === id))
+  const until = now + REMEMBER_REMOVED_MS
+  const removed = [...recent, ...gone.map(({ entry }) => ({ ...withoutToken(entry), until }))]
   // Once nobody else is logged in, a login that is kept is part of the config like any other.
   const isOver = logins.every(({ isKept }) => isKept)
-  return {
-    base: isOver ? keptIn(base, logins, now) : base,
-    expected: [],
-    logins: isOver ? [] : logins,
-    removed: [...recent, ...removed],
-  }
+  return isOver
+    ? { base: { ...render(base, logins, now), mode: base.mode }, logins: [], removed }
+    : { base, logins, removed }
 }
 
-function keptIn(base: ConfigContent, logins: readonly Login[], now: number): ConfigContent {
-  const config = render(base, logins, now)
-  return base.kind === 'present' && config.kind === 'present' ? { ...config, mode: base.mode } : config
-}
-
-function contentOf(text: string | undefined, mode: number): ConfigContent {
-  return text === undefined ? { kind: 'absent' } : { kind: 'present', text, mode }
-}
-
-/** Tells texts apart without keeping them. */
-export function fingerprint(content: ConfigContent): string {
-  return content.kind === 'absent' ? 'absent' : createHash('sha256').update(content.text).digest('hex')
+/** The store once the config is as it says: where no login is live, the config is from then on whatever it is. */
+export function settled({ base, logins, removed }: Required<LoginStore>): LoginStore {
+  if (logins.length > 0) return { base, logins, removed }
+  return { logins, removed: removed.filter((login) => !holds(base, login)) }
 }
 
 /**
@@ -160,60 +146,34 @@ export function fingerprint(content: ConfigContent): string {
  * have the form that the API's and the inputs have.
  */
 export function parseStore(text: string): LoginStore | undefined {
-  let value: unknown
   try {
-    value = JSON.parse(text)
+    const store = JSON.parse(text) as LoginStore
+    const { base, logins, removed } = store
+    return (!base || isContent(base)) && logins.every(isLogin) && removed.every(isRemoved) ? store : undefined
   } catch {
-    return undefined
+    return undefined // neither JSON nor, where a value is of another kind, what is written
   }
-  return isStore(value) ? value : undefined
 }
 
-type Check = (value: unknown) => boolean
-
-/** Whether a value is an object whose fields have the form that they should have. */
-function fits(checks: Readonly<Record<string, Check>>): Check {
-  return (value) =>
-    typeof value === 'object' &&
-    value !== null &&
-    Object.entries(checks).every(([field, check]) => check((value as Readonly<Record<string, unknown>>)[field]))
+function isContent({ text = '', mode }: ConfigContent): boolean {
+  return faultOf(text) === undefined && Number.isInteger(mode) && mode >= 0 && mode <= 0o777
 }
 
-const isText: Check = (value) => typeof value === 'string'
-const isFlag: Check = (value) => typeof value === 'boolean'
-const isMode: Check = (value) => typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 0o777
-const isConfig: Check = (value) => typeof value === 'string' && faultOf(value) === undefined
-const isUrl: Check = (value) => typeof value === 'string' && URL.canParse(value)
-const optional =
-  (check: Check): Check =>
-  (value) =>
-    value === undefined || check(value)
-const listOf =
-  (check: Check): Check =>
-  (value) =>
-    Array.isArray(value) && value.every(check)
-const isAbsent = fits({ kind: (kind) => kind === 'absent' })
-const isPresent = fits({ kind: (kind) => kind === 'present', text: isConfig, mode: isMode })
+function isLogin(login: Login): boolean {
+  const { name, id, env, apiKey } = login.entry
+  return (
+    [login.job, login.endpoint, login.credential].every((value) => typeof value === 'string') &&
+    [login.expiresAt, login.dropsAt].every(Number.isFinite) &&
+    [login.isKept, login.followsContext].every((value) => typeof value === 'boolean') &&
+    isId(login.id) &&
+    URL.canParse(login.endpoint) &&
+    isWorkspaceName(name) &&
+    (id === undefined || isId(id)) &&
+    (env === undefined || isEnvironmentName(env)) &&
+    isToken(apiKey)
+  )
+}
 
-const isStored = fits({
-  base: optional((base) => isAbsent(base) || isPresent(base)),
-  expected: listOf(isText),
-  logins: listOf(
-    fits({
-      id: isId,
-      job: isText,
-      endpoint: isUrl,
-      credential: isText,
-      entry: fits({ name: isWorkspaceName, id: optional(isId), env: optional(isEnvironmentName), apiKey: isToken }),
-      expiresAt: Number.isFinite,
-      dropsAt: Number.isFinite,
-      isKept: isFlag,
-      followsContext: isFlag,
-    }),
-  ),
-  removed: listOf(fits({ workspace: isWorkspaceName, tokenHash: isText, until: Number.isFinite })),
-})
-
-function isStore(value: unknown): value is LoginStore {
-  return isStored(value)
+function isRemoved({ workspace, tokenHash, until }: LoginStore['removed'][number]): boolean {
+  return isWorkspaceName(workspace) && typeof tokenHash === 'string' && Number.isFinite(until)
 }

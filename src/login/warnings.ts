@@ -1,5 +1,5 @@
-import { realpathSync } from 'node:fs'
-import { dirname, isAbsolute, relative, sep } from 'node:path'
+import { dirname } from 'node:path'
+import { isInside } from '../util/fs.ts'
 import type { Login } from './store.ts'
 
 /** Tokens of the same lifetime, requested at the same time, expire at nearly the same time. */
@@ -55,13 +55,4 @@ export function ignoresWorkspaceVariable(version: string): boolean {
 export function loginInCheckoutWarning(directory: string, checkout: string | undefined): string | undefined {
   if (checkout === undefined || !isInside(dirname(directory), checkout)) return undefined
   return `HOME is inside the checkout: ${directory} holds the session token until the job ends. Keep it out of artifacts and images, or move HOME.`
-}
-
-function isInside(path: string, directory: string): boolean {
-  try {
-    const way = relative(realpathSync(directory), realpathSync(path))
-    return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way)
-  } catch {
-    return false // what does not exist holds nothing
-  }
 }

@@ -1,6 +1,7 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync, realpathSync } from 'node:fs'
-import { isAbsolute, relative, resolve, sep } from 'node:path'
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { codeOf } from '../util/errors.ts'
+import { isInside } from '../util/fs.ts'
 
 /** A file of the checkout, which untrusted code may have put there. */
 export type CheckoutFile =
@@ -23,9 +24,7 @@ export function readCheckoutFile(checkout: string | undefined, path: string): Ch
     descriptor = openSync(file, constants.O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     const stats = fstatSync(descriptor)
     if (!stats.isFile()) return unusable('is not a regular file')
-    const inside = relative(realpathSync(checkout), realpathSync(file))
-    if (inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside))
-      return unusable('is outside the checkout')
+    if (!isInside(file, checkout)) return unusable('is outside the checkout')
     if (stats.size > LARGEST_BYTES) return unusable('is larger than 64 kB')
     return { kind: 'text', text: readFileSync(descriptor, 'utf8') }
   } catch (error) {

@@ -26,7 +26,7 @@ function repositoryName(event: unknown, side: 'head' | 'base'): string | undefin
 }
 
 /**
- * What to do where GitHub gave a run no secrets; undefined where it gives them.
+ * What to do where GitHub gave a run no secrets; undefined if it gives them.
  * @param canSkip whether 'on-missing-credentials: skip' would help
  */
 export function withheldSecretsRemedy(origin: RunOrigin, canSkip: boolean): string | undefined {

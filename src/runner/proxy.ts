@@ -131,9 +131,10 @@ function parseProxy(variable: string, value: string): ProxySetting {
     const remedy = 'Write / as %2F, ? as %3F and # as %23.'
     return unusable(`${variable} has a user or a password that is not percent-encoded. ${remedy}`)
   }
-  // URL drops line breaks and tabs from within a text.
+  // URL drops line breaks and tabs from within a text, and takes quotes and braces for parts of a host's name.
   const isUrl = !/\p{Cc}/u.test(userInfo) && !/\s|\p{Cc}/u.test(rest) && URL.canParse(`${scheme}://${rest}`)
-  if (!isUrl || (scheme !== 'http' && scheme !== 'https')) {
+  const isHost = isUrl && /^(?:\[[\da-f:.]+\]|[\w.-]+)$/.test(new URL(`${scheme}://${rest}`).hostname)
+  if (!isHost || (scheme !== 'http' && scheme !== 'https')) {
     const remedy = "Set it to a URL such as 'http://proxy.example:3128', or unset it."
     return unusable(`${variable} is not the URL of an http proxy. ${remedy}`)
   }

@@ -7,8 +7,8 @@ type Environment = Readonly<Record<string, string | undefined>>
 
 /** What the runner says of the machine and the job. */
 export interface Machine {
-  /** @throws SetupError where the runner has none, which only a login needs */
-  readonly home: () => string
+  /** Or what is wrong with it: only a login needs one. */
+  readonly home: string | SetupError
   readonly temp: string
   readonly toolCache: string
   readonly checkout: string | undefined
@@ -36,7 +36,7 @@ const UNATTENDED = { CI: 'true', GITHUB_ACTIONS: 'true', BL_INSTALL_SKILLS: 'fal
 export function readMachine(env: Environment, os: string): Machine {
   for (const name of COMMAND_FILES) requireWritable(name, env[name])
   return {
-    home: () => requirePath(os === 'win32' ? 'USERPROFILE' : 'HOME', env, ", or set 'login: false'"),
+    home: readPath(os === 'win32' ? 'USERPROFILE' : 'HOME', env, ", or set 'login: false'"),
     temp: requirePath('RUNNER_TEMP', env),
     toolCache: requirePath('RUNNER_TOOL_CACHE', env),
     checkout: env.GITHUB_WORKSPACE === '' ? undefined : env.GITHUB_WORKSPACE,
@@ -45,9 +45,15 @@ export function readMachine(env: Environment, os: string): Machine {
   }
 }
 
-/** Where the CLI keeps its logins; no variable moves it. @throws SetupError where the runner has no home */
-export function blaxelDirectory({ home }: Machine): string {
-  return join(home(), '.blaxel')
+/** Where the CLI keeps its logins; no variable moves it. Undefined if the runner has no home. */
+export function blaxelDirectory({ home }: Machine): string | undefined {
+  return home instanceof SetupError ? undefined : join(home, '.blaxel')
+}
+
+/** @throws SetupError if the runner has no home */
+export function requireBlaxelDirectory({ home }: Machine): string {
+  if (home instanceof SetupError) throw home
+  return join(home, '.blaxel')
 }
 
 /** Without one of these files @actions/core would print what belongs into it, the token among it. */
@@ -65,11 +71,17 @@ function requireWritable(name: string, path: string | undefined): void {
   }
 }
 
-function requirePath(name: string, env: Environment, alternative = ''): string {
+function requirePath(name: string, env: Environment): string {
+  const path = readPath(name, env)
+  if (path instanceof SetupError) throw path
+  return path
+}
+
+function readPath(name: string, env: Environment, alternative = ''): string | SetupError {
   const path = env[name] ?? ''
   if (isAbsolute(path)) return path
   const why = path === '' ? 'is not set' : 'is not an absolute path'
-  throw new SetupError(`${name} ${why}.`, `Set it in the runner's environment${alternative}.`)
+  return new SetupError(`${name} ${why}.`, `Set it in the runner's environment${alternative}.`)
 }
 
 function childEnvironment(env: Environment, os: string): Record<string, string> {

@@ -59,7 +59,7 @@ export function createRunner(): Runner {
   }
 }
 
-/** What the main step has saved for the post step; empty where it saved nothing. */
+/** What the main step has saved for the post step; empty if it saved nothing. */
 export function savedState(): string {
   return core.getState(STATE)
 }

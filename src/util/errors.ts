@@ -4,12 +4,13 @@
  */
 export class SetupError extends Error {
   override readonly name = 'SetupError'
-  /** What failed, without the remedy. */
   readonly what: string
+  readonly remedy: string
 
   constructor(what: string, remedy: string, options?: ErrorOptions) {
     super(`${what} ${remedy}`, options)
     this.what = what
+    this.remedy = remedy
   }
 }
 

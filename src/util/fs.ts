@@ -1,6 +1,15 @@
-import { lstatSync, mkdirSync, renameSync, statSync, unlinkSync, writeFileSync, type BigIntStats } from 'node:fs'
+import {
+  lstatSync,
+  mkdirSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+  type BigIntStats,
+} from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, isAbsolute, relative, sep } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf, withPath } from './errors.ts'
 
@@ -60,6 +69,16 @@ export function isDirectory(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 }
 
+/** Whether a path is in a directory, links followed; what does not exist holds nothing. */
+export function isInside(path: string, directory: string): boolean {
+  try {
+    const way = relative(realpathSync(directory), realpathSync(path))
+    return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way)
+  } catch {
+    return false
+  }
+}
+
 /** Makes a directory and its parents, one by one: Node's recursive mkdir reports a read-only file system as ENOENT. */
 export function makeDirectories(path: string): void {
   if (isDirectory(path)) return
@@ -106,7 +125,7 @@ export async function discard(path: string): Promise<void> {
   }
 }
 
-/** What stands at a path, without following a link; undefined where nothing does. */
+/** What stands at a path, without following a link; undefined if nothing does. */
 export function statIfThere(path: string): BigIntStats | undefined {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false })
 }

@@ -18,7 +18,7 @@ export interface Proxy {
 export class ProxyError extends Error {
   override readonly name = 'ProxyError'
   readonly proxy: Proxy
-  /** What the proxy answered to CONNECT; undefined where it gave no answer, and `cause` says why. */
+  /** What the proxy answered to CONNECT; undefined if it gave no answer, and `cause` says why. */
   readonly status: number | undefined
 
   constructor(proxy: Proxy, status: number | undefined, options?: ErrorOptions) {

@@ -9,8 +9,12 @@ interface Response {
 
 const LONGEST_TITLE = 60
 
-/** The server's own reason for a response, on one line: from JSON, else the text itself, else the kind of web page. */
+/** The server's own reason for a response, on one line: from JSON or XML, else the text itself, else the kind of web page. */
 export function reasonIn(response: Response): string | undefined {
+  if (isStorageError(response.text)) {
+    const [, message = ''] = /<Message>([^<]*)/.exec(response.text) ?? []
+    return excerpt(message) || undefined
+  }
   if (isWebPage(response.headers, response.text)) return `a web page${titleOf(response.text)}`
   const body = parseJson(response.text)
   const error = field(body, 'error')
@@ -35,12 +39,17 @@ function isWebPage(headers: IncomingHttpHeaders, text: string): boolean {
   return /html/i.test(headers['content-type'] ?? '') && text.trim() !== '' && parseJson(text) === undefined
 }
 
+/** Whether a body is an error of S3, Azure or Google's storage, where GitHub's files and many mirrors are. */
+export function isStorageError(text: string): boolean {
+  return /^[\s\uFEFF]*(?:<\?xml[^>]*>\s*)?<Error>\s*<Code>/.test(text)
+}
+
 function titleOf(page: string): string {
   const title = excerpt(/<title[^>]*>([^<]*)/i.exec(page)?.[1] ?? '', LONGEST_TITLE)
   return title === '' ? '' : `, '${title}'`
 }
 
-/** The value of a JSON text; undefined where it is none. */
+/** The value of a JSON text; undefined if it is none. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)

@@ -17,7 +17,7 @@ export function maskedForms(secret: string): string[] {
   return [...new Set(forms)].filter((form) => form.length >= SHORTEST_SECRET)
 }
 
-/** Knows the job's secrets and takes them out of text. */
+/** Replaces the job's secrets in text. */
 export interface Redactor {
   /** Remembers a secret of at least 4 characters, in the forms that are masked. */
   add(secret: string): void
@@ -25,7 +25,7 @@ export interface Redactor {
   redact(text: string): string
 }
 
-/** Makes a redactor that knows no secret yet. */
+/** Creates a redactor without secrets. */
 export function createRedactor(): Redactor {
   let longestFirst: string[] = []
   return {

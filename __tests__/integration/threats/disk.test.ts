@@ -163,28 +163,26 @@ describe('threat 35: a variable of the runner that is not set, or is no absolute
 
 describe('threat 35: a disk without room', () => {
   const sizes: [number, string][] = [
-    [2_000, 'the download'],
-    [16_000, 'the unpacked program'],
+    [2, 'the download'],
+    [16, 'the unpacked program'],
   ]
-  test.each(sizes)(
-    'for files of more than %i bytes, which %s is: an error, and the tool cache as it was',
-    (largestFile) =>
-      inWorld(async (world) => {
-        const machine = await limitedMachine(world, { largestFile })
-        await writeConfig(machine)
-        const job = machine.job()
-        const step = await job.uses({ with: good })
-        expectOneClearError(step, /can't be used \(write: EFBIG\)\. A file size limit is set on the runner/)
-        expect((await job.end()).flatMap(({ annotations }) => annotations)).toEqual([])
-        expect(tree(machine.toolCache).filter((path) => path !== 'bl')).toEqual([])
-        expect([configOf(machine).read(), configOf(machine).mode()]).toEqual([PRIOR, 0o640])
-        expectNothingLeft(machine)
-      }),
+  test.each(sizes)('for files of more than %i kB, which %s is: an error, and the tool cache as it was', (largestFile) =>
+    inWorld(async (world) => {
+      const machine = await limitedMachine(world, { largestFile })
+      await writeConfig(machine)
+      const job = machine.job()
+      const step = await job.uses({ with: good })
+      expectOneClearError(step, /can't be used \(write: EFBIG\)\. A file size limit is set on the runner/)
+      expect((await job.end()).flatMap(({ annotations }) => annotations)).toEqual([])
+      expect(tree(machine.toolCache).filter((path) => path !== 'bl')).toEqual([])
+      expect([configOf(machine).read(), configOf(machine).mode()]).toEqual([PRIOR, 0o640])
+      expectNothingLeft(machine)
+    }),
   )
 
   test('for a config that has grown: an error, and it is byte for byte as it was', () =>
     inWorld(async (world) => {
-      const limited = await limitedMachine(world, { largestFile: 8_000 })
+      const limited = await limitedMachine(world, { largestFile: 8 })
       const config = `${PRIOR}${'# a long story\n'.repeat(800)}`
       await installAs(limited, world.machine)
       await writeConfig(limited, config)

@@ -98,7 +98,7 @@ describe('threat 36: what later steps change', () => {
     expectRestored()
   })
 
-  test.each(['', '{', '{"schema":1,"use":"x"}'])('of the state to %j: nothing is touched', async (text) => {
+  test.each(['', '{', '{"schema":1,"invocation":"x"}'])('of the state to %j: nothing is touched', async (text) => {
     const job = await begun()
     const before = [world.config.read(), tree(world.machine.home)]
     const state = job.stateOf('bl')

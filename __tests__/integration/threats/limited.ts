@@ -9,7 +9,7 @@ const NOBODY = 65534
 const isRoot = process.getuid?.() === 0
 
 export interface Limits {
-  /** No file may become larger than so many bytes: a disk without room, as far as one process can tell. */
+  /** No file may become larger than so many kB: a disk without room, as far as one process can tell. */
   readonly largestFile?: number
 }
 
@@ -17,7 +17,7 @@ export interface Limits {
  * A machine whose steps may not do everything: root may write anywhere, so where the tests are run by root the steps are
  * run by nobody. The shipped action is the one that runs, after a few lines that give up rights.
  */
-export async function limitedMachine({ sandbox }: World, limits: Limits = {}): Promise<Machine> {
+export async function limitedMachine({ sandbox }: World, { largestFile }: Limits = {}): Promise<Machine> {
   const action = mkdtempSync(join(sandbox.root, 'action-'))
   const root = resolve(import.meta.dirname, '../../..')
   cpSync(join(root, 'action.yml'), join(action, 'action.yml'))
@@ -25,7 +25,7 @@ export async function limitedMachine({ sandbox }: World, limits: Limits = {}): P
   for (const entry of ['setup', 'cleanup']) {
     mkdirSync(join(action, 'dist', entry), { recursive: true })
     writeFileSync(join(action, 'dist', entry, 'package.json'), '{ "type": "module" }')
-    writeFileSync(join(action, 'dist', entry, 'index.js'), givingUpRights(limits, `../../shipped/${entry}/index.js`))
+    writeFileSync(join(action, 'dist', entry, 'index.js'), givingUpRights(`../../shipped/${entry}/index.js`))
   }
   const machine = await createMachine({ root: sandbox.root, env: sandbox.env, action })
   if (isRoot) {
@@ -35,7 +35,10 @@ export async function limitedMachine({ sandbox }: World, limits: Limits = {}): P
     for (const directory of [sandbox.root, action]) chmodSync(directory, 0o755)
     execFileSync('chown', ['-hR', `${NOBODY}:${NOBODY}`, dirname(machine.home)])
   }
-  return machine
+  if (largestFile === undefined) return machine
+  // In bash the unit is 1 kB on every system.
+  const inside = ['bash', '-c', 'ulimit -f "$0" && exec "$@"', `${largestFile}`] as const
+  return { ...machine, job: (options) => machine.job({ inside, ...options }) }
 }
 
 /** Gives a path that root has made to the user of a limited machine. */
@@ -43,13 +46,10 @@ export function handOver(path: string): void {
   if (isRoot) execFileSync('chown', ['-hR', `${NOBODY}:${NOBODY}`, path])
 }
 
-function givingUpRights({ largestFile }: Limits, next: string): string {
+function givingUpRights(next: string): string {
   const lines = [
     "import { execFileSync } from 'node:child_process'",
-    'const { env, pid } = process',
-    ...(largestFile === undefined
-      ? []
-      : [`execFileSync('prlimit', ['--pid', String(pid), '--fsize=${largestFile}:${largestFile}'])`]),
+    'const { env } = process',
     ...(isRoot
       ? [
           `execFileSync('chown', ['-hR', '${NOBODY}:${NOBODY}', env.RUNNER_TEMP])`,

@@ -1,29 +1,29 @@
 import { createMachine } from './machine.ts'
 import { openSandbox, type Answer } from './sandbox.ts'
 
-/** The server of the archives. */
+/** The server that has the archives. */
 const SERVER = 'release-assets.githubusercontent.com'
 const VERSION = '9.9.2'
 
-export interface HerdOptions {
+export interface LoadTestOptions {
   readonly jobs: number
-  /** How many requests a second the server takes; the others get 429 and `Retry-After: 1`. */
+  /** How many requests a second the server accepts; the others get 429 and `Retry-After: 1`. */
   readonly perSecond: number
-  /** Shares of requests that go wrong besides. */
+  /** Shares of requests that fail in other ways. */
   readonly faults: { readonly reset: number; readonly stall: number; readonly truncate: number }
 }
 
-export interface HerdResult {
+export interface LoadTestResult {
   readonly succeeded: number
-  /** What the others said. */
+  /** The errors of the other jobs. */
   readonly errors: readonly string[]
   readonly requests: number
-  readonly turnedAway: number
+  readonly rateLimitedCount: number
   readonly seconds: number
 }
 
-/** Runs many cold jobs at once that all want one archive from a server that can't serve them all. */
-export async function runHerd(options: HerdOptions): Promise<HerdResult> {
+/** Runs many jobs concurrently that all download one archive from a server that limits requests. */
+export async function runLoadTest(options: LoadTestOptions): Promise<LoadTestResult> {
   const sandbox = await openSandbox()
   try {
     for (const [index, answer] of plannedFaults(options).entries()) {
@@ -47,7 +47,7 @@ export async function runHerd(options: HerdOptions): Promise<HerdResult> {
       succeeded: steps.filter(({ exitCode }) => exitCode === 0).length,
       errors: steps.flatMap(({ annotations }) => annotations.map(({ message }) => message)),
       requests: asked.length,
-      turnedAway: asked.filter(({ status }) => status === 429).length,
+      rateLimitedCount: asked.filter(({ status }) => status === 429).length,
       seconds: (Date.now() - began) / 1000,
     }
   } finally {
@@ -55,8 +55,8 @@ export async function runHerd(options: HerdOptions): Promise<HerdResult> {
   }
 }
 
-/** What goes wrong, by the number of the request; for as many requests as a good herd makes. */
-function plannedFaults({ jobs, faults }: HerdOptions): (Answer | undefined)[] {
+/** What goes wrong, by the number of the request; for as many requests as the jobs make if all goes well. */
+function plannedFaults({ jobs, faults }: LoadTestOptions): (Answer | undefined)[] {
   return Array.from({ length: jobs * 3 }, () => {
     const chance = Math.random()
     if (chance < faults.reset) return { kind: 'reset' }
