@@ -9,7 +9,7 @@ import {
   type CommandFile,
   type CommandFiles,
 } from './command-files.ts'
-import { evaluateCondition, evaluateTemplate, type Scope, type Value } from './expression.ts'
+import { evaluateTemplate, type Contexts, type Value } from './expression.ts'
 import { Masker } from './masker.ts'
 import { endOrphans } from './orphans.ts'
 import {
@@ -160,7 +160,6 @@ class Job {
   readonly #uses: UsesRecord[] = []
   readonly #steps: Record<string, { outputs: Environment; outcome: Outcome | '' }> = {}
   readonly #states: Record<string, Environment> = {}
-  #status: Outcome = 'success'
 
   constructor(host: JobHost, action: Action, options: JobOptions) {
     this.#host = host
@@ -197,7 +196,7 @@ class Job {
   startRun(script: string, step: RunStep = {}): RunningStep {
     const id = this.#newStep(step.id ?? '__run')
     const env = this.#evaluate(step.env ?? {}, {})
-    const text = evaluateTemplate(script, this.#scope(env))
+    const text = evaluateTemplate(script, this.#contexts(env))
     const shell = SHELLS[step.shell ?? DEFAULT_SHELL]
     const file = join(this.temp, `${randomUUID()}${shell.extension}`)
     writeFileSync(file, `${shell.prefix}${text}\n`)
@@ -243,7 +242,7 @@ class Job {
 
   #startPost(id: string, step: UsesStep): RunningStep | undefined {
     const { post } = this.#action
-    if (post === undefined || !evaluateCondition(post.condition, this.#scope({}))) return undefined
+    if (post === undefined) return undefined
     const state = Object.entries(this.stateOf(id)).map(([name, value]) => [`STATE_${name}`, value])
     return this.#begin(this.#planAction(id, step, post.script, Object.fromEntries(state) as Environment))
   }
@@ -271,8 +270,8 @@ class Job {
   #defaultInputs(given: Readonly<Environment>): Environment {
     const names = new Set(Object.keys(given).map((name) => name.toLowerCase()))
     const missing = this.#action.inputs.filter(({ name }) => !names.has(name.toLowerCase()))
-    const scope = this.#scope({})
-    return Object.fromEntries(missing.map(({ name, fallback }) => [name, evaluateTemplate(fallback, scope)]))
+    const contexts = this.#contexts({})
+    return Object.fromEntries(missing.map(({ name, fallback }) => [name, evaluateTemplate(fallback, contexts)]))
   }
 
   #inputWarnings(given: readonly string[]): string[] {
@@ -326,7 +325,6 @@ class Job {
     const outcome = cancelled ? 'cancelled' : spoken.valid && end.exitCode === 0 ? 'success' : 'failure'
     this.#apply(plan.id, log, spoken)
     this.#steps[plan.id] = { outputs: { ...this.#steps[plan.id]?.outputs, ...spoken.outputs }, outcome }
-    if (outcome !== 'success' && this.#status !== 'cancelled') this.#status = outcome
     return {
       outcome,
       ...end,
@@ -373,29 +371,19 @@ class Job {
   }
 
   #evaluate(values: Readonly<Environment>, stepEnv: Readonly<Environment>): Environment {
-    const scope = this.#scope(stepEnv)
-    return Object.fromEntries(Object.entries(values).map(([name, text]) => [name, evaluateTemplate(text, scope)]))
+    const contexts = this.#contexts(stepEnv)
+    return Object.fromEntries(Object.entries(values).map(([name, text]) => [name, evaluateTemplate(text, contexts)]))
   }
 
-  #scope(stepEnv: Readonly<Environment>): Scope {
+  #contexts(stepEnv: Readonly<Environment>): Contexts {
     const { secrets, vars } = this.#options
-    const status = this.#status
     return {
-      contexts: {
-        secrets: { ...secrets, GITHUB_TOKEN: this.#token },
-        vars: { ...vars },
-        env: { ...this.env, ...stepEnv },
-        github: this.#githubContext(),
-        runner: contextOf(this.#runnerEnv, 'RUNNER_'),
-        steps: this.#steps,
-        job: { status },
-      },
-      functions: {
-        always: () => true,
-        success: () => status === 'success',
-        failure: () => status === 'failure',
-        cancelled: () => status === 'cancelled',
-      },
+      secrets: { ...secrets, GITHUB_TOKEN: this.#token },
+      vars: { ...vars },
+      env: { ...this.env, ...stepEnv },
+      github: this.#githubContext(),
+      runner: contextOf(this.#runnerEnv, 'RUNNER_'),
+      steps: this.#steps,
     }
   }
 

@@ -563,8 +563,6 @@ test.each(['0.1.30', '0.1.94'])(
   async (version) => {
     const sandbox = await openSandbox()
     const env = { HOME: sandbox.root, BL_API_KEY: UNKNOWN_KEY, ...sandbox.env }
-    // Up to 0.1.60 any answer will do, then a list of workspaces.
-    if (version === '0.1.94') sandbox.blaxel.addApiKey(UNKNOWN_KEY, { workspaces: ['beta'] })
     const { code } = await run(standIn(sandbox, version), ['login', 'acme', QUIET], sandbox.root, env)
     const stored = readFileSync(join(sandbox.root, '.blaxel', 'config.yaml'), 'utf8')
     expect([code, stored]).toEqual([0, expect.stringContaining(UNKNOWN_KEY)])

@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
+import { dirname, join } from 'node:path'
 import { ABSENT, parseStore, render, type Login, type LoginStore } from '../../src/login/store.ts'
 import { findLogin } from '../../src/login/config-document.ts'
-import { ignoresWorkspaceVariable, loginWarnings } from '../../src/login/warnings.ts'
+import { ignoresWorkspaceVariable, loginInCheckoutWarning, loginWarnings } from '../../src/login/warnings.ts'
 import { parse } from 'yaml'
 import { holds } from './property.ts'
 
@@ -125,4 +126,15 @@ describe('a stored value', () => {
       }),
     )
   })
+})
+
+const here = import.meta.dirname
+test.each([
+  [dirname(here), true],
+  [join(here, 'below'), false],
+  [`${dirname(here)}-2`, false],
+  [undefined, false],
+])('a login in a directory of this one is warned of with the checkout %s: %s', (checkout, isWarned) => {
+  const warning = loginInCheckoutWarning(join(here, '.blaxel'), checkout) ?? ''
+  expect(warning.includes(`HOME is inside the checkout: ${join(here, '.blaxel')}`)).toBe(isWarned)
 })

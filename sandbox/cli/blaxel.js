@@ -30,7 +30,7 @@ class Failure extends Error {
   }
 }
 
-/** Something that an old release does differently: everything up to and including this 0.1.x. */
+/** An old release, up to and including this 0.1.x: only what the action has to deal with is as it was. */
 function upTo(patch) {
   const [major, minor, own] = version.split(/[.-]/).map(Number)
   return major === 0 && (minor < 1 || (minor === 1 && own <= patch))
@@ -43,12 +43,11 @@ function print(line) {
 }
 
 function diagnostic(line) {
-  const stream = upTo(94) ? process.stdout : process.stderr
-  stream.write(`${line}\n`)
+  process.stderr.write(`${line}\n`)
 }
 
 function info(line) {
-  print(upTo(30) ? line : `ℹ ${line}`)
+  print(`ℹ ${line}`)
 }
 
 function report(failure, workspace) {
@@ -56,7 +55,7 @@ function report(failure, workspace) {
   diagnostic(`Reason: ${failure.message}`)
   const { status } = failure
   const denied = status === undefined ? failure.message.includes('permission denied') : [401, 403].includes(status)
-  if (denied && !upTo(94)) credentialHint(workspace)
+  if (denied) credentialHint(workspace)
 }
 
 function credentialHint(workspace) {
@@ -165,7 +164,7 @@ function oldText({ context, workspaces }) {
       `- name: ${scalar(entry.name)}\n  credentials:\n    apiKey: ${scalar(entry.apiKey)}\n` +
       '    access_token: ""\n    refresh_token: ""\n    expires_in: 0\n    device_code: ""\n' +
       `    client_credentials: ${scalar(entry.clientCredentials)}\n` +
-      (upTo(30) ? '' : `  env: ${scalar(entry.env)}\n`),
+      `  env: ${scalar(entry.env)}\n`,
   )
   const all = entries.length === 0 ? 'workspaces: []\n' : `workspaces:\n${entries.join('')}`
   return `context:\n  workspace: ${scalar(context)}\n${all}`
@@ -256,7 +255,6 @@ function baseUrl(workspace) {
 /** The credentials given beat the environment's key, but a BL_CLIENT_CREDENTIALS is used beside them. */
 async function authorisation(base, credentials) {
   const headers = {}
-  if (upTo(60) && credentials.apiKey) return { 'X-Blaxel-Authorization': `Bearer ${credentials.apiKey}` }
   const key = credentials.apiKey || env.BL_API_KEY
   const client = credentials.clientCredentials || env.BL_CLIENT_CREDENTIALS
   if (key !== undefined) headers.Authorization = `Bearer ${key}`
@@ -305,7 +303,7 @@ async function get(base, path, workspace, credentials) {
     'User-Agent': `blaxel/cli/golang/${version} (stand-in)`,
     ...(await authorisation(base, credentials)),
     'X-Blaxel-Workspace': workspace,
-    ...(upTo(94) ? {} : { 'Blaxel-Version': API_VERSION }),
+    'Blaxel-Version': API_VERSION,
     ...customHeaders(),
   }
   const { status, text } = await patiently('GET', base + path, headers)
@@ -364,8 +362,7 @@ function isNewer(one, other) {
 }
 
 function notifyOf(latest) {
-  const stream = upTo(94) ? process.stdout : process.stderr
-  stream.write(
+  process.stderr.write(
     `\x1b[33m⚠️  A new version of Blaxel CLI is available: \x1b[1m\x1b[32m${latest}\x1b[0m\x1b[33m ` +
       `(current: \x1b[1m${version}\x1b[0m\x1b[33m)\n` +
       '\x1b[33mYou can update by running: \x1b[1m\x1b[32mbl upgrade\x1b[0m\x1b[33m\n' +
@@ -415,8 +412,7 @@ async function login({ words, flags, workspace: current }) {
     diagnostic(`⚠ Login failed: did you mean bl login ${meant} ?`)
     return
   }
-  // Up to 0.1.94 the flag counted for nothing here.
-  const flag = upTo(94) ? undefined : flags.workspace
+  const flag = flags.workspace
   const [workspace = flag ?? ''] = words
   if (flag !== undefined && flag !== workspace) {
     throw failed(`workspace specified twice: positional workspace "${workspace}" conflicts with --workspace "${flag}"`)
@@ -446,36 +442,26 @@ function loginCredentials() {
 
 function announceLogin(workspace, { clientCredentials }) {
   if (clientCredentials) print('Successfully stored client credentials')
-  else if (upTo(30)) print('Successfully stored API key')
   else print(`✓ Successfully logged in to workspace ${workspace}`)
 }
 
-/** What counts as being let in grew with the releases: any answer, then the list of workspaces, then this workspace. */
+/** Up to 0.1.94 a refusal is taken for a success: any answer will do. */
 async function validate(workspace, current, credentials) {
   if (faults.loginAlwaysSucceeds) return
   const base = baseUrl(current)
   try {
-    if (upTo(60)) await oldList(base, workspace, credentials)
-    else if (upTo(94)) list(await get(base, '/workspaces', workspace, credentials))
+    if (upTo(94)) await once('GET', `${base}/workspaces`, await authorisation(base, credentials))
     else await get(base, `/workspaces/${workspace}`, workspace, credentials)
   } catch (error) {
-    const reason = upTo(94)
-      ? `failed to validate workspace credentials: ${error.message}`
-      : `permission denied for workspace "${workspace}"`
+    const reason = `permission denied for workspace "${workspace}"`
     throw new Failure('Login', `failed to access workspace '${workspace}': ${reason}`, error.status)
   }
-}
-
-async function oldList(base, workspace, credentials) {
-  const bearer = credentials.apiKey ?? (await exchange(base, credentials.clientCredentials))
-  const headers = { 'X-Blaxel-Authorization': `Bearer ${bearer}`, 'X-Blaxel-Workspace': workspace }
-  await once('GET', `${base}/workspaces`, headers)
 }
 
 /** Reads the file, asks the API for the workspace's id, writes the file: whatever came between is lost. */
 async function saveCredentials(workspace, current, credentials) {
   const config = readConfig()
-  const id = upTo(60) ? '' : await workspaceId(workspace, current, credentials)
+  const id = await workspaceId(workspace, current, credentials)
   const stored = { apiKey: '', clientCredentials: '', ...credentials }
   const entry = config.workspaces.find(({ name }) => name === workspace)
   if (entry !== undefined) Object.assign(entry, stored, id && { id })
@@ -518,10 +504,10 @@ function logout({ words }) {
   const [workspace = onlyWorkspace(config)] = words
   writeConfig({
     ...config,
-    context: config.context === workspace && !upTo(60) ? '' : config.context,
+    context: config.context === workspace ? '' : config.context,
     workspaces: config.workspaces.filter(({ name }) => name !== workspace),
   })
-  if (!upTo(30)) print(`✓ Logged out from workspace ${workspace}`)
+  print(`✓ Logged out from workspace ${workspace}`)
 }
 
 function onlyWorkspace({ workspaces }) {
@@ -538,7 +524,7 @@ async function token({ words, workspace: current }) {
   const entry = entryOf(workspace)
   const base = baseUrl(workspace)
   try {
-    if (!upTo(60)) await get(base, `/workspaces/${workspace}`, workspace, entry)
+    await get(base, `/workspaces/${workspace}`, workspace, entry)
   } catch (error) {
     throw new Failure('token', `failed to get workspace '${workspace}': ${error.message}`, error.status)
   }
@@ -552,8 +538,7 @@ async function token({ words, workspace: current }) {
 function printVersion() {
   if (faults.versionPrints !== undefined) print(faults.versionPrints)
   else {
-    if (upTo(30)) print(`Blaxel CLI version: ${version}`)
-    else print(`ℹ Blaxel CLI\nVersion: ${version}`)
+    print(`ℹ Blaxel CLI\nVersion: ${version}`)
     print('Commit: 5a4d0c1e2b3f4a5968778695a4b3c2d1e0f10203\nDate: 2026-01-01T00:00:00Z')
   }
   process.exitCode = faults.versionExit ?? 0
@@ -575,8 +560,7 @@ function workspaces({ words, flags }) {
 async function getResources({ words, workspace }) {
   const [kind = 'agents'] = words
   try {
-    const path = upTo(94) ? `/${kind}` : `/${kind}?limit=200`
-    const page = await get(baseUrl(workspace), path, workspace, entryOf(workspace))
+    const page = await get(baseUrl(workspace), `/${kind}?limit=200`, workspace, entryOf(workspace))
     const rule = '+-----------+------+-------+--------+------------+'
     const { length } = Array.isArray(page) ? page : page.data
     print(
@@ -584,8 +568,8 @@ async function getResources({ words, workspace }) {
     )
   } catch (error) {
     // Not a failure of the usual form: the real one prints this to standard output.
-    print(`${upTo(94) ? 'Resource Agent error' : `paginated list ${kind}`}: ${error.message}`)
-    if (!upTo(94) && [401, 403].includes(error.status)) credentialHint(workspace)
+    print(`paginated list ${kind}: ${error.message}`)
+    if ([401, 403].includes(error.status)) credentialHint(workspace)
     process.exitCode = 1
   }
 }
@@ -599,7 +583,7 @@ const COMMANDS = {
   logout: { run: logout, needsWorkspace: false, mostWords: 1 },
   version: { run: printVersion, needsWorkspace: false },
   workspaces: { run: workspaces, needsWorkspace: false },
-  token: { run: token, needsWorkspace: true, mostWords: 1, since: 31 },
+  token: { run: token, needsWorkspace: true, mostWords: 1 },
   get: { run: getResources, needsWorkspace: true },
   deploy: { run: deploy, needsWorkspace: true },
 }
@@ -612,8 +596,8 @@ const FLAGS = {
   '--workspace': 'workspace',
   '-o': 'output',
   '--output': 'output',
-  ...(upTo(30) ? {} : { '--current': 'current' }),
-  ...(upTo(17) ? {} : { '--skip-version-warning': 'skipVersionWarning' }),
+  '--current': 'current',
+  '--skip-version-warning': 'skipVersionWarning',
   '-v': 'verbose',
   '--verbose': 'verbose',
   '-u': 'utc',
@@ -639,7 +623,7 @@ function readArguments(given) {
 
 function findCommand(name, words) {
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (command === undefined || upTo((command.since ?? 0) - 1)) throw new Error(`unknown command "${name}" for "bl"`)
+  if (command === undefined) throw new Error(`unknown command "${name}" for "bl"`)
   const { mostWords = Infinity } = command
   if (words.length > mostWords) throw new Error(`accepts at most ${mostWords} arg(s), received ${words.length}`)
   return command
