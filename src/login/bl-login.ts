@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, homeVariables, inPrivateHome, QUIET, type CliDeps } from '../blaxel/cli.ts'
 import { SetupError } from '../util/errors.ts'
 import type { Outcome } from '../util/process.ts'
+import { configText } from './config-file.ts'
 import { findLogin, type LoginEntry } from './config-document.ts'
 
 export interface LoginRequest {
@@ -53,7 +53,7 @@ export async function login(
       )
     }
     if (outcome.kind !== 'exited' || outcome.code !== 0) throw loginFailed(request, outcome)
-    const entry = findLogin(writtenConfig(home), request.workspace)
+    const entry = findLogin(await configText(join(home, '.blaxel')), request.workspace)
     if (entry?.apiKey === request.token) return entry
     throw new SetupError(
       `'bl login ${request.workspace}' reported success but did not store the login it was given.`,
@@ -68,14 +68,6 @@ function isUnusable(outcome: Outcome): boolean {
   const crashes = process.platform === 'darwin' ? [...CRASHES, 'SIGKILL'] : CRASHES
   if (outcome.kind === 'killed') return crashes.includes(outcome.signal)
   return outcome.kind === 'not-started' || (outcome.kind === 'exited' && [126, 127].includes(outcome.code))
-}
-
-function writtenConfig(home: string): string {
-  try {
-    return readFileSync(join(home, '.blaxel', 'config.yaml'), 'utf8')
-  } catch {
-    return ''
-  }
 }
 
 /** The API took the credential a moment ago, so `bl` itself could not reach it: it says "permission denied" for that too. */

@@ -28,12 +28,7 @@ export interface LoginEntry {
 /** Why a text can't be used as a config. */
 class ConfigFault extends Error {
   /** Counts from 1. */
-  readonly line: number
-
-  constructor(line: number, why: string) {
-    super(why)
-    this.line = line
-  }
+  readonly line: number = 1
 }
 
 /** Which entries of a config are ours. */
@@ -124,7 +119,12 @@ export function workspacesIn(text: string): string[] {
 }
 
 function entriesIn(text: string): YAMLMap[] {
-  return faultOf(text) ? [] : entriesOf(parse(text))
+  try {
+    return entriesOf(parse(text))
+  } catch (error) {
+    if (error instanceof ConfigFault) return []
+    throw error
+  }
 }
 
 /** A config as a YAML document. Where it has no context or no workspaces, these are empty and not yet part of it. */
@@ -135,11 +135,14 @@ interface Config {
   readonly workspaces: YAMLSeq
 }
 
+/** What begins somewhere in a text. */
+type Ranged = { readonly range?: readonly number[] | null | undefined } | null | undefined
+
 function parse(marked = ''): Config {
   const text = marked.replace(/^\uFEFF/, '')
   const lines = new LineCounter()
-  const fail = (offset: number, why: string): never => {
-    throw new ConfigFault(lines.linePos(offset).line, why)
+  const fail = (at: Ranged, why: string): never => {
+    throw Object.assign(new ConfigFault(why), { line: lines.linePos(at?.range?.[0] ?? 0).line })
   }
   const part = <T extends YAMLMap | YAMLSeq>(
     node: unknown,
@@ -148,24 +151,20 @@ function parse(marked = ''): Config {
     why: string,
   ) => {
     if (isNothing(node)) return withCommentsOf(node, empty)
-    return is(node) ? node : fail(offsetOf(node), why)
+    return is(node) ? node : fail(node as Ranged, why)
   }
   const parsed = new Composer(PARSING).compose(new Parser(lines.addNewLine).parse(text), true, text.length)
   const [first = new Document(), second] = [...parsed]
   const [error] = first.errors
-  if (error) fail(error.pos[0], error.code === 'DUPLICATE_KEY' ? 'it has a key twice' : 'it is not valid YAML')
-  if (second) fail(offsetOf(second.contents), 'it holds several documents')
+  if (error) fail({ range: error.pos }, error.code === 'DUPLICATE_KEY' ? 'it has a key twice' : 'it is not valid YAML')
+  if (second) fail(second.contents, 'it holds several documents')
   const document = tokensOf(text, '*').length > 0 ? withoutAliases(text) : first
-  if (!document) return fail(0, "it has an alias that can't be resolved")
+  if (!document) return fail(undefined, "it has an alias that can't be resolved")
   const root = part(document.contents, isMap, new YAMLMap(), 'it is not a map')
   document.contents = root
   const context = part(root.get('context', true), isMap, new YAMLMap(), 'its context is not a map')
   const workspaces = part(root.get('workspaces', true), isSeq, new YAMLSeq(), 'its workspaces are not a list')
   return { document, root, context, workspaces }
-}
-
-function offsetOf(node: unknown): number {
-  return isNode(node) ? (node.range?.[0] ?? 0) : 0
 }
 
 /** A document whose aliases are replaced by what they stand for; undefined where that can't be done. */
@@ -269,13 +268,10 @@ function meaningOf(text: string): unknown {
     if (isNothing(value) || (key === 'expires_in' && value === '0') || (key === 'tracking' && value === 'false')) {
       return undefined
     }
-    return key === 'workspaces' && Array.isArray(value) ? Object.groupBy(value as { name?: string }[], nameIn) : value
+    if (key !== 'workspaces' || !Array.isArray(value)) return value
+    return Object.groupBy(value as ({ name?: string } | undefined)[], (entry) => String(entry?.name))
   })
   return meaning ?? {}
-}
-
-function nameIn(entry: { readonly name?: string } | undefined): string {
-  return String(entry?.name)
 }
 
 /** Comments, aliases: what YAML recognises by its first character. */

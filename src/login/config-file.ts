@@ -52,6 +52,15 @@ export async function readConfig(path: string): Promise<ConfigSnapshot> {
   }
 }
 
+/** The config as it is; empty where it can't be used. @param directory `~/.blaxel` */
+export async function configText(directory: string): Promise<string> {
+  try {
+    return (await readConfig(configPath(directory))).content.text ?? ''
+  } catch {
+    return ''
+  }
+}
+
 /** @returns with an error where that may pass */
 function readOnce(path: string): ConfigSnapshot & { readonly error?: SetupError } {
   try {

@@ -1,4 +1,4 @@
-import { accessSync, constants, lchownSync, statSync } from 'node:fs'
+import { accessSync, constants, lchownSync, statSync, type BigIntStats } from 'node:fs'
 import { dirname } from 'node:path'
 import { codeOf, messageOf, SetupError } from '../util/errors.ts'
 import { isDirectory, statIfThere } from '../util/fs.ts'
@@ -50,10 +50,7 @@ export function quietly(work: () => void): void {
 }
 
 /** @throws SetupError for links, which are not followed, and for what is not a file */
-export function assertRegularFile(
-  path: string,
-  stats: { readonly isFile: () => boolean; readonly isSymbolicLink: () => boolean },
-): void {
+export function assertRegularFile(path: string, stats: Pick<BigIntStats, 'isFile' | 'isSymbolicLink'>): void {
   const fault = stats.isSymbolicLink() ? 'is a symbolic link' : 'is not a regular file'
   if (!stats.isFile()) throw refusal(path, fault, 'Replace it with a regular file')
 }
@@ -68,18 +65,11 @@ function unusable(path: string, error: unknown): SetupError {
 }
 
 const REASONS: Readonly<Record<string, string>> = {
-  EACCES: 'permission denied',
-  EPERM: 'permission denied',
-  EROFS: 'the file system is read-only',
-  ENOENT: 'HOME does not exist',
-  ENOTDIR: 'a part of the path is not a directory',
-  ENOSPC: 'the disk is full',
-  EDQUOT: 'the disk quota is exceeded',
+  EROFS: 'EROFS: the file system is read-only',
+  ENOENT: 'ENOENT: HOME does not exist',
 }
 
-/** Why a path can't be used, in words. */
+/** Why a path can't be used: the system's words without the name of its call, or ours where they are clearer. */
 export function reasonOf(error: unknown): string {
-  const code = codeOf(error)
-  const reason = REASONS[code]
-  return reason === undefined ? code || messageOf(error) : `${code}: ${reason}`
+  return REASONS[codeOf(error)] ?? messageOf(error).replace(/,.*/s, '')
 }

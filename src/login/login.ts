@@ -5,20 +5,17 @@ import { hashSecret } from '../blaxel/credential.ts'
 import { SetupError } from '../util/errors.ts'
 import { removeFile } from '../util/fs.ts'
 import { findLogin, hasSameMeaning, workspacesIn } from './config-document.ts'
-import { configPath, readConfig, replaceConfig } from './config-file.ts'
+import { configPath, configText, readConfig, replaceConfig } from './config-file.ts'
 import { withStore, type LoginDeps } from './database.ts'
 import { assertWritable } from './directory.ts'
 import {
   baseOf,
-  holds,
   isLive,
   render,
   settled,
   withChange,
-  withoutToken,
   type ConfigContent,
   type Login,
-  type LoginStore,
   type RemovedLogin,
 } from './store.ts'
 import { loginWarnings } from './warnings.ts'
@@ -73,7 +70,7 @@ export async function addLogin(directory: string, login: NewLogin, deps: AddLogi
     return {
       logins: [...remaining(before, login.id, now), added],
       beforeChange: (base) => {
-        deps.beforeChange(holds(base, withoutToken(entry)))
+        deps.beforeChange(findLogin(base.text ?? '', entry.name)?.apiKey === entry.apiKey)
       },
       result: loginWarnings(added, others, directory),
     }
@@ -103,7 +100,8 @@ export async function removeLogin(directory: string, login: AddedLogin, deps: Lo
   return changeLogins(directory, deps, (before, now) => {
     const logins = remaining(before, login.id, now)
     const isTokenInUse = logins.some((other) => isLive(other, now) && mayUse(other, login))
-    return { logins, removed: login.wasThere ? [] : [login], result: { isTokenInUse } }
+    const isKnown = before.some(({ id }) => id === login.id)
+    return { logins, removed: login.wasThere || isKnown ? [] : [login], result: { isTokenInUse } }
   })
 }
 
@@ -150,7 +148,9 @@ async function changeLogins<T>(
       beforeChange?.(base)
       const next = withChange(before, base, logins, now)
       const target = render(next.base, next.logins, now)
-      if (isSettled(target, seen.content, next)) return [settled(next), result]
+      // A new login can't be there; after the last one, every byte counts.
+      const mayBeRewritten = next.logins.length > 0 && next.logins.length < before.logins.length
+      if (isThere(target, seen.content, mayBeRewritten)) return [settled(next), result]
       intend(next)
       const theirs = await replaceConfig(path, temporary, seen, target)
       if (!theirs) return [settled(next), result]
@@ -164,9 +164,9 @@ async function changeLogins<T>(
   })
 }
 
-function isSettled(target: ConfigContent, current: ConfigContent, { logins }: LoginStore): boolean {
+function isThere(target: ConfigContent, current: ConfigContent, mayBeRewritten: boolean): boolean {
   if (target.mode !== current.mode) return false
-  return target.text === current.text || (logins.length > 0 && hasSameMeaning(target.text ?? '', current.text ?? ''))
+  return target.text === current.text || (mayBeRewritten && hasSameMeaning(target.text ?? '', current.text ?? ''))
 }
 
 /**
@@ -178,25 +178,14 @@ export async function otherLoginWarning(
   workspace: string,
   token: string,
 ): Promise<string | undefined> {
-  if (directory === undefined) return undefined
-  const path = configPath(directory)
-  const entry = findLogin(await textOf(path), workspace)
-  if (!entry || entry.apiKey === token) return undefined
-  return `bl uses the login to workspace '${workspace}' in ${path} instead of this session: it belongs to an earlier step, another job or the machine itself. Log it out, or remove 'login: false'.`
+  const entry = directory === undefined ? undefined : findLogin(await configText(directory), workspace)
+  if (directory === undefined || !entry || entry.apiKey === token) return undefined
+  return `bl uses the login to workspace '${workspace}' in ${configPath(directory)} instead of this session: it belongs to an earlier step, another job or the machine itself. Log it out, or remove 'login: false'.`
 }
 
 /** The workspaces that `bl` has a login for; none where the config can't be read. */
 export async function machineWorkspaces(directory: string | undefined): Promise<string[]> {
-  return directory === undefined ? [] : workspacesIn(await textOf(configPath(directory)))
-}
-
-async function textOf(path: string): Promise<string> {
-  try {
-    const { content } = await readConfig(path)
-    return content.text ?? ''
-  } catch {
-    return ''
-  }
+  return directory === undefined ? [] : workspacesIn(await configText(directory))
 }
 
 function databasePath(directory: string): string {

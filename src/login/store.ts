@@ -1,6 +1,6 @@
 import { hashSecret } from '../blaxel/credential.ts'
 import { isEnvironmentName, isId, isToken, isWorkspaceName } from '../blaxel/values.ts'
-import { faultOf, findLogin, reconcile, withLogins, withoutLogins, type LoginEntry } from './config-document.ts'
+import { faultOf, reconcile, withLogins, withoutLogins, type LoginEntry } from './config-document.ts'
 
 /** What stands at the path of config.yaml: nothing, where it has no text. */
 export interface ConfigContent {
@@ -49,7 +49,7 @@ export interface LoginStore {
   readonly removed: readonly (RemovedLogin & { readonly until: number })[]
 }
 
-const REMEMBER_REMOVED_MS = 60_000
+const MINUTE_MS = 60_000
 
 /** Whether its token is still valid. @param now in ms since the epoch */
 export function isLive({ expiresAt }: Login, now: number): boolean {
@@ -86,12 +86,13 @@ export function baseOf(
   also: readonly RemovedLogin[],
   now: number,
 ): ConfigContent {
+  const gone = [...removed, ...also]
   const isOurs = (name: string, apiKey: string) =>
-    logins.some(({ entry }) => entry.name === name && entry.apiKey === apiKey) ||
-    isAmong([...removed, ...also], name, apiKey)
+    logins.some(({ entry }) => entry.name === name && entry.apiKey === apiKey) || isAmong(gone, name, apiKey)
   if (current.text === undefined) return ABSENT
-  if (!base) return content(withoutLogins(current.text, isOurs), current.mode)
-  const original = base.text && withoutLogins(base.text, (name, apiKey) => isAmong(also, name, apiKey))
+  if (!base) return gone.length > 0 ? content(withoutLogins(current.text, isOurs), current.mode) : current
+  const isLost = (name: string, apiKey: string) => isAmong(also, name, apiKey)
+  const original = base.text && also.length > 0 ? withoutLogins(base.text, isLost) : base.text
   const workspaces = logins.map(({ entry }) => entry.name)
   const isUnchanged = current.text === render(base, logins, now).text
   const text = isUnchanged ? original : reconcile(current.text, original, { isOurs, workspaces })
@@ -106,28 +107,20 @@ function content(text: string | undefined, mode: number): ConfigContent {
   return text === undefined ? ABSENT : { text, mode }
 }
 
-/** Whether the machine itself is logged in by the very same token. */
-export function holds({ text = '' }: ConfigContent, { workspace, tokenHash }: RemovedLogin): boolean {
-  const own = findLogin(text, workspace)
-  return own !== undefined && hashSecret(own.apiKey) === tokenHash
-}
-
-/** A login without its token. */
-export function withoutToken({ name, apiKey }: LoginEntry): RemovedLogin {
-  return { workspace: name, tokenHash: hashSecret(apiKey) }
-}
-
-/** The store with other logins; those that are gone are remembered for a minute. */
+/** The store with other logins; those that are gone are remembered for a minute, unless the token is still in use. */
 export function withChange(
   store: LoginStore,
   base: ConfigContent,
   logins: readonly Login[],
   now: number,
 ): Required<LoginStore> {
-  const recent = store.removed.filter(({ until }) => until > now)
-  const gone = store.logins.filter(({ id }) => !logins.some((login) => login.id === id))
-  const until = now + REMEMBER_REMOVED_MS
-  const removed = [...recent, ...gone.map(({ entry }) => ({ ...withoutToken(entry), until }))]
+  const gone = store.logins
+    .filter(({ id, entry }) => !logins.some((login) => login.id === id) && !base.text?.includes(entry.apiKey))
+    .map(({ entry: { name, apiKey } }) => ({ workspace: name, tokenHash: hashSecret(apiKey), until: now + MINUTE_MS }))
+  const inUse = logins.map(({ entry }) => hashSecret(entry.apiKey))
+  const removed = [...store.removed, ...gone].filter(
+    ({ tokenHash, until }) => until > now && !inUse.includes(tokenHash),
+  )
   // Once nobody else is logged in, a login that is kept is part of the config like any other.
   const isOver = logins.every(({ isKept }) => isKept)
   return isOver
@@ -137,8 +130,7 @@ export function withChange(
 
 /** The store once the config is as it says: where no login is live, the config is from then on whatever it is. */
 export function settled({ base, logins, removed }: Required<LoginStore>): LoginStore {
-  if (logins.length > 0) return { base, logins, removed }
-  return { logins, removed: removed.filter((login) => !holds(base, login)) }
+  return logins.length > 0 ? { base, logins, removed } : { logins, removed }
 }
 
 /**
