@@ -17,7 +17,7 @@ import { expectFailure } from './failure.ts'
 import { changeStored, databasePath } from './login-store.ts'
 import { limitedMachine, mayChangeOwner, mayMount } from './threats/limited.ts'
 import { preloaded } from './threats/preload.ts'
-import { API_KEY, configOf, credentials, openWorld, tree, type World } from './world.ts'
+import { API_KEY, CLIENT_ID, CLIENT_SECRET, configOf, credentials, openWorld, tree, type World } from './world.ts'
 
 // What other people's machines are like: each of these was reported by somebody, or is what an administrator sets up.
 
@@ -382,6 +382,33 @@ describe('two jobs', () => {
     expect(readFileSync(databasePath(world.config), 'latin1')).not.toContain(step.outputs.token)
   })
 
+  test('after one with logout: false, whose job goes on: another API is an error, another credential a warning', async () => {
+    world.sandbox.blaxelDev.addWorkspace('acme')
+    world.sandbox.blaxelDev.addClient(CLIENT_ID, CLIENT_SECRET, { workspaces: ['acme'] })
+    const [keeping, kept] = await begin(
+      { ...oauth, logout: 'false' },
+      world.machine.job({ env: { BL_ENV: 'dev', BL_API_URL: '' } }),
+    )
+    const other = await world.machine.job().uses({ with: plain })
+    expectFailure(other, ["Another job on this machine is logged in to workspace 'acme' at https://api.blaxel.dev/v0"])
+    expect(await tokenOf(keeping)).toBe(kept.outputs.token)
+    const again = world.machine.job({ env: { BL_ENV: 'dev', BL_API_URL: '' } })
+    world.sandbox.blaxelDev.addApiKey(API_KEY, { workspaces: ['acme'] })
+    const [second, step] = await begin(plain, again)
+    expect(messages(step, 'warning')).toContain('with another credential')
+    await end(second)
+    expect(readFileSync(databasePath(world.config), 'latin1')).not.toContain(kept.outputs.token)
+  })
+
+  test('after one with logout: false that somebody has logged out: it counts no more', async () => {
+    world.sandbox.blaxelDev.addWorkspace('acme')
+    world.sandbox.blaxelDev.addClient(CLIENT_ID, CLIENT_SECRET, { workspaces: ['acme'] })
+    const [keeping] = await begin({ ...oauth, logout: 'false' }, world.machine.job({ env: { BL_ENV: 'dev' } }))
+    expect((await keeping.run('bl logout acme --skip-version-warning')).exitCode).toBe(0)
+    const [second] = await begin(plain)
+    await end(second)
+  })
+
   test('for two workspaces, the second with export-env: false: a warning names --workspace', async () => {
     const [first, quiet] = await begin(oauth)
     const [second, step] = await begin({ ...oauth, workspace: 'beta', 'export-env': 'false' })
@@ -425,7 +452,7 @@ describe('two jobs', () => {
     expect(post?.annotations).toEqual([
       {
         level: 'notice',
-        message: expect.stringMatching(/was not revoked: another job .* may use it\. It expires/) as unknown,
+        message: expect.stringMatching(/was not revoked: another login .* may use it\. It expires/) as unknown,
       },
     ])
     await end(second)

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { dirname, join } from 'node:path'
-import { ABSENT, parseStore, render, type Login, type LoginStore } from '../../src/login/store.ts'
+import { ABSENT, knownLogin, parseStore, render, type Login, type LoginStore } from '../../src/login/store.ts'
 import { findLogin } from '../../src/login/config-document.ts'
 import { ignoresWorkspaceVariable, loginInCheckoutWarning, loginWarnings } from '../../src/login/warnings.ts'
 import { parse } from 'yaml'
@@ -66,7 +66,7 @@ describe('warnings', () => {
     ["another job's context", login('acme'), [login('beta', { followsContext: true })], ["instead of 'beta'"]],
     ['none about another workspace by itself', login('acme'), [login('beta', { credential: 'b' })], []],
   ])('%s', (_, added, others, says) => {
-    expect(loginWarnings(added, others, directory)).toEqual(
+    expect(loginWarnings(knownLogin(added), others.map(knownLogin), directory)).toEqual(
       says.map((text) => expect.stringContaining(text) as unknown),
     )
   })
@@ -87,6 +87,7 @@ describe('a stored value', () => {
   const store: LoginStore = {
     base: { text: 'workspaces: []\n', mode: 0o640 },
     logins: [login('acme', { entry: { name: 'acme', env: 'dev', apiKey: 'session-token-1' } })],
+    kept: [knownLogin(login('gamma', { isKept: true }))],
     removed: [{ workspace: 'beta', tokenHash: 'c'.repeat(64), until: NOW }],
   }
   const text = JSON.stringify(store)

@@ -142,7 +142,7 @@ function read(connection: DatabaseSync, path: string): LoginStore {
     )
   } else if (version !== VERSION) throw notOurs(path, `is of version ${String(version)}`)
   const value = connection.prepare('SELECT value FROM store').get()?.value
-  const store = value === undefined ? { logins: [], removed: [] } : parseStore(String(value))
+  const store = value === undefined ? { logins: [], kept: [], removed: [] } : parseStore(String(value))
   if (!store) throw notOurs(path, 'is damaged')
   return store
 }

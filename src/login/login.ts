@@ -11,11 +11,14 @@ import { assertWritable } from './directory.ts'
 import {
   baseOf,
   isLive,
+  knownLogin,
   render,
   settled,
   withChange,
   type ConfigContent,
+  type KnownLogin,
   type Login,
+  type LoginStore,
   type RemovedLogin,
 } from './store.ts'
 import { loginWarnings } from './warnings.ts'
@@ -54,13 +57,15 @@ export async function assertLoginPossible(directory: string): Promise<void> {
  * at another API; the signal's reason. The config is as it was then.
  */
 export async function addLogin(directory: string, login: NewLogin, deps: AddLoginDeps): Promise<string[]> {
-  return changeLogins(directory, deps, (before, now) => {
+  return changeLogins(directory, deps, ({ logins: before, kept }, now) => {
     const { entry, endpoint } = login
-    const others = before.filter((other) => other.id !== login.id && isLive(other, now))
-    const elsewhere = others.find((other) => other.entry.name === entry.name && other.endpoint !== endpoint)
+    const others = [...before.filter(({ id }) => id !== login.id).map(knownLogin), ...kept]
+    const live = others.filter((other) => isLive(other, now))
+    const elsewhere = live.find((other) => other.workspace === entry.name && other.endpoint !== endpoint)
     if (elsewhere) {
+      const where = elsewhere.job === login.job ? 'An earlier step' : 'Another job on this machine'
       throw new SetupError(
-        `Another job on this machine is logged in to workspace '${entry.name}' at ${elsewhere.endpoint}, not at ${endpoint}.`,
+        `${where} is logged in to workspace '${entry.name}' at ${elsewhere.endpoint}, not at ${endpoint}.`,
         "Run one after the other, give each runner its own HOME, or set 'login: false'.",
       )
     }
@@ -72,7 +77,7 @@ export async function addLogin(directory: string, login: NewLogin, deps: AddLogi
       beforeChange: (base) => {
         deps.beforeChange(findLogin(base.text ?? '', entry.name)?.apiKey === entry.apiKey)
       },
-      result: loginWarnings(added, others, directory),
+      result: loginWarnings(knownLogin(added), live, directory),
     }
   })
 }
@@ -97,17 +102,17 @@ export interface LoginRemoval {
  */
 export async function removeLogin(directory: string, login: AddedLogin, deps: LoginDeps): Promise<LoginRemoval> {
   if (![configPath(directory), databasePath(directory)].some((path) => existsSync(path))) return { isTokenInUse: false }
-  return changeLogins(directory, deps, (before, now) => {
+  return changeLogins(directory, deps, ({ logins: before, kept }, now) => {
     const logins = remaining(before, login.id, now)
-    const isTokenInUse = logins.some((other) => isLive(other, now) && mayUse(other, login))
+    const others = [...logins.map(knownLogin), ...kept]
+    const isTokenInUse = others.some((other) => isLive(other, now) && mayUse(other, login))
     const isKnown = before.some(({ id }) => id === login.id)
     return { logins, removed: login.wasThere || isKnown ? [] : [login], result: { isTokenInUse } }
   })
 }
 
-function mayUse({ entry, job }: Login, login: AddedLogin): boolean {
-  const isOtherJob = entry.name === login.workspace && job !== login.job
-  return isOtherJob || hashSecret(entry.apiKey) === login.tokenHash
+function mayUse({ workspace, tokenHash, job }: KnownLogin, login: AddedLogin): boolean {
+  return (workspace === login.workspace && job !== login.job) || tokenHash === login.tokenHash
 }
 
 /** The logins without one, and without those that nobody will remove any more, since their job was killed. */
@@ -131,22 +136,25 @@ interface Change<T> {
 async function changeLogins<T>(
   directory: string,
   deps: LoginDeps,
-  change: (before: readonly Login[], now: number) => Change<T>,
+  change: (before: LoginStore, now: number) => Change<T>,
 ): Promise<T> {
   return withStore(databasePath(directory), deps, async (before, intend) => {
-    const { logins, removed = [], beforeChange, result } = change(before.logins, Date.now())
     const [path, temporary] = [configPath(directory), join(directory, 'config.yaml.setup-bl')]
     const givesUpAt = Date.now() + SETTLING_MS
     // While the store is locked nobody writes it, so it is what a process that was killed has left.
     removeFile(temporary)
     deps.signal.throwIfAborted()
-    let known = before
     let seen = await readConfig(path)
+    // Somebody may have logged out of a kept login.
+    const { text = '' } = before.base ?? seen.content
+    const kept = before.kept.filter((login) => isIn(text, login))
+    const { logins, removed = [], beforeChange, result } = change({ ...before, kept }, Date.now())
+    let known = before
     for (;;) {
       const now = Date.now()
       const base = baseOf(known, seen.content, removed, now)
       beforeChange?.(base)
-      const next = withChange(before, base, logins, now)
+      const next = withChange({ ...before, kept }, base, logins, now)
       const target = render(next.base, next.logins, now)
       // A new login can't be there; after the last one, every byte counts.
       const mayBeRewritten = next.logins.length > 0 && next.logins.length < before.logins.length
@@ -162,6 +170,11 @@ async function changeLogins<T>(
       await pause(LOOK_AGAIN_MS)
     }
   })
+}
+
+function isIn(text: string, { workspace, tokenHash }: KnownLogin): boolean {
+  const own = findLogin(text, workspace)
+  return own !== undefined && hashSecret(own.apiKey) === tokenHash
 }
 
 function isThere(target: ConfigContent, current: ConfigContent, mayBeRewritten: boolean): boolean {

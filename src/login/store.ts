@@ -39,12 +39,18 @@ export interface RemovedLogin {
   readonly tokenHash: string
 }
 
+/** What other jobs must know about a login, without its token. */
+export interface KnownLogin
+  extends RemovedLogin, Pick<Login, 'job' | 'endpoint' | 'credential' | 'expiresAt' | 'followsContext'> {}
+
 /** What the jobs on a machine remember together. */
 export interface LoginStore {
   /** The config without our logins, while there are any. */
   readonly base?: ConfigContent
   /** Oldest first. */
   readonly logins: readonly Login[]
+  /** Logins that became part of the config, because `logout` is false and no other login was left. */
+  readonly kept: readonly KnownLogin[]
   /** Logins that a process which has read the config before may still write back; `until` in ms since the epoch. */
   readonly removed: readonly (RemovedLogin & { readonly until: number })[]
 }
@@ -52,7 +58,7 @@ export interface LoginStore {
 const MINUTE_MS = 60_000
 
 /** Whether its token is still valid. @param now in ms since the epoch */
-export function isLive({ expiresAt }: Login, now: number): boolean {
+export function isLive({ expiresAt }: Pick<Login, 'expiresAt'>, now: number): boolean {
   return expiresAt > now
 }
 
@@ -121,16 +127,22 @@ export function withChange(
   const removed = [...store.removed, ...gone].filter(
     ({ tokenHash, until }) => until > now && !inUse.includes(tokenHash),
   )
+  const kept = store.kept.filter((login) => isLive(login, now))
   // Once nobody else is logged in, a login that is kept is part of the config like any other.
-  const isOver = logins.every(({ isKept }) => isKept)
-  return isOver
-    ? { base: { ...render(base, logins, now), mode: base.mode }, logins: [], removed }
-    : { base, logins, removed }
+  if (!logins.every(({ isKept }) => isKept)) return { base, logins, kept, removed }
+  const own = { ...render(base, logins, now), mode: base.mode }
+  return { base: own, logins: [], kept: [...kept, ...logins.map(knownLogin)], removed }
+}
+
+/** A login without its token. */
+export function knownLogin({ entry, job, endpoint, credential, expiresAt, followsContext }: Login): KnownLogin {
+  const tokenHash = hashSecret(entry.apiKey)
+  return { workspace: entry.name, tokenHash, job, endpoint, credential, expiresAt, followsContext }
 }
 
 /** The store once the config is as it says: where no login is live, the config is from then on whatever it is. */
-export function settled({ base, logins, removed }: Required<LoginStore>): LoginStore {
-  return logins.length > 0 ? { base, logins, removed } : { logins, removed }
+export function settled({ base, ...others }: Required<LoginStore>): LoginStore {
+  return others.logins.length > 0 ? { base, ...others } : others
 }
 
 /**
@@ -140,8 +152,9 @@ export function settled({ base, logins, removed }: Required<LoginStore>): LoginS
 export function parseStore(text: string): LoginStore | undefined {
   try {
     const store = JSON.parse(text) as LoginStore
-    const { base, logins, removed } = store
-    return (!base || isContent(base)) && logins.every(isLogin) && removed.every(isRemoved) ? store : undefined
+    const { base, logins, kept, removed } = store
+    const isValid = logins.every(isLogin) && kept.every(isKnownLogin) && removed.every(isRemoved)
+    return isValid && (!base || isContent(base)) ? store : undefined
   } catch {
     return undefined // neither JSON nor, where a value is of another kind, what is written
   }
@@ -152,17 +165,24 @@ function isContent({ text = '', mode }: ConfigContent): boolean {
 }
 
 function isLogin(login: Login): boolean {
-  const { name, id, env, apiKey } = login.entry
+  const { id, env, apiKey } = login.entry
   return (
-    [login.job, login.endpoint, login.credential].every((value) => typeof value === 'string') &&
-    [login.expiresAt, login.dropsAt].every(Number.isFinite) &&
-    [login.isKept, login.followsContext].every((value) => typeof value === 'boolean') &&
+    isKnownLogin(knownLogin(login)) &&
+    Number.isFinite(login.dropsAt) &&
+    typeof login.isKept === 'boolean' &&
     isId(login.id) &&
-    URL.canParse(login.endpoint) &&
-    isWorkspaceName(name) &&
     (id === undefined || isId(id)) &&
     (env === undefined || isEnvironmentName(env)) &&
     isToken(apiKey)
+  )
+}
+
+function isKnownLogin(login: KnownLogin): boolean {
+  return (
+    isRemoved({ ...login, until: login.expiresAt }) &&
+    [login.job, login.endpoint, login.credential].every((value) => typeof value === 'string') &&
+    typeof login.followsContext === 'boolean' &&
+    URL.canParse(login.endpoint)
   )
 }
 

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import { isInside } from '../util/fs.ts'
-import type { Login } from './store.ts'
+import type { KnownLogin } from './store.ts'
 
 /** Tokens of the same lifetime, requested at the same time, expire at nearly the same time. */
 const NEARLY_MS = 300_000
@@ -11,12 +11,12 @@ const OWN_HOME = 'Give each runner its own HOME to keep them apart.'
  * @param others live logins, those of the same job among them
  * @param directory `~/.blaxel`
  */
-export function loginWarnings(login: Login, others: readonly Login[], directory: string): string[] {
+export function loginWarnings(login: KnownLogin, others: readonly KnownLogin[], directory: string): string[] {
   const foreign = others.filter(({ job }) => job !== login.job)
-  const { name } = login.entry
-  const sharing = foreign.filter(({ entry }) => entry.name === name)
-  const isOther = ({ credential, entry }: Login) =>
-    credential !== login.credential && entry.apiKey !== login.entry.apiKey
+  const { workspace: name } = login
+  const sharing = foreign.filter(({ workspace }) => workspace === name)
+  const isOther = ({ credential, tokenHash }: KnownLogin) =>
+    credential !== login.credential && tokenHash !== login.tokenHash
   const warnings: string[] = []
   if (sharing.some(isOther)) {
     warnings.push(
@@ -28,15 +28,15 @@ export function loginWarnings(login: Login, others: readonly Login[], directory:
       `This login to workspace '${name}' expires before that of another job on this machine, whose bl commands fail from then on. ${OWN_HOME}`,
     )
   }
-  const elsewhere = foreign.filter(({ entry }) => entry.name !== name)
+  const elsewhere = foreign.filter(({ workspace }) => workspace !== name)
   const follower = elsewhere.find(({ followsContext }) => followsContext)
   if (elsewhere[0] && login.followsContext) {
     warnings.push(
-      `bl uses the current workspace in ${directory}, which another job on this machine can change (now to '${elsewhere[0].entry.name}'): pass '--workspace ${name}' to bl. ${OWN_HOME}`,
+      `bl uses the current workspace in ${directory}, which another job on this machine can change (now to '${elsewhere[0].workspace}'): pass '--workspace ${name}' to bl. ${OWN_HOME}`,
     )
   } else if (follower) {
     warnings.push(
-      `Another job on this machine uses the current workspace in ${directory}, which is now '${name}' instead of '${follower.entry.name}'. ${OWN_HOME}`,
+      `Another job on this machine uses the current workspace in ${directory}, which is now '${name}' instead of '${follower.workspace}'. ${OWN_HOME}`,
     )
   }
   return warnings
