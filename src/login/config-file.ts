@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { codeOf, SetupError } from '../util/errors.ts'
+import { codeOf, isSystemError, SetupError } from '../util/errors.ts'
 import { isHeldOnWindows, removeFile, removePatiently, renamePatiently, statIfThere } from '../util/fs.ts'
 import { faultOf } from './config-document.ts'
 import { assertRegularFile, giveToOwnerOfParent, quietly, reasonOf, refusal } from './directory.ts'
@@ -101,6 +101,13 @@ function isSame(a: BigIntStats | undefined, b: BigIntStats | undefined): boolean
   return a?.ino === b?.ino && a?.size === b?.size && a?.mtimeNs === b?.mtimeNs
 }
 
+function notReplaced(path: string, error: unknown): SetupError {
+  const isOwner = isSystemError(error) && String(error.syscall).endsWith('chown')
+  const what = isOwner ? "can't be replaced with the same owner and group" : "can't be written"
+  const remedy = "Free some space there and give the runner's user write access"
+  return refusal(path, `${what} (${reasonOf(error)}), and was not modified`, remedy, error)
+}
+
 /**
  * Replaces what was read by writing beside it and renaming: a reader sees the old file or the new one.
  * @param temporary path of the file beside it; it is gone afterwards
@@ -126,8 +133,7 @@ export async function replaceConfig(
     return { content: { ...was.content, text: written }, stats: statIfThere(path) }
   } catch (error) {
     if (error instanceof SetupError) throw error
-    const fault = `can't be replaced with the same owner and group (${reasonOf(error)}), and was not modified`
-    throw refusal(path, fault, "Give the runner's user room and write access there", error)
+    throw notReplaced(path, error)
   } finally {
     if (old !== undefined) closeSync(old)
     removeFile(temporary)

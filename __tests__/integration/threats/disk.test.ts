@@ -273,7 +273,12 @@ function expectUndoneOrKept(machine: Machine, post: StepResult | undefined, duri
     return
   }
   expect(post?.annotations).toEqual([
-    { level: 'warning', message: expect.stringMatching(/could not be removed: .*disk is full/) as unknown },
+    {
+      level: 'warning',
+      message: expect.stringMatching(
+        /could not be removed: .*can't be (?:written|used)[^']*(?:ENOSPC|disk is full)/,
+      ) as unknown,
+    },
   ])
   expect(configOf(machine).read()).toBe(during)
   expect(JSON.parse(storedText(configOf(machine)))).toMatchObject({ base: { text: PRIOR } })
