@@ -320,7 +320,7 @@ describe('a bl that', () => {
       const job = machine.job({ env: { SSL_CERT_FILE: empty } })
       const step = await job.uses({ with: good })
       expectFailure(step, [
-        "The Blaxel API takes the credential, but 'bl login acme' failed: exit code 1",
+        "The Blaxel API accepts the credential, but 'bl login acme' failed: exit code 1",
         ...['ca-certificates', 'SSL_CERT_FILE', 'https_proxy'],
       ])
       expectHidden(step, [API_KEY])

@@ -73,7 +73,7 @@ function isUnusable(outcome: Outcome): boolean {
 /** The API took the credential a moment ago, so `bl` itself could not reach it: it says "permission denied" for that too. */
 function loginFailed(request: LoginRequest, outcome: Outcome): SetupError {
   return new SetupError(
-    `The Blaxel API takes the credential, but 'bl login ${request.workspace}' failed: ${describe(outcome)}.`,
+    `The Blaxel API accepts the credential, but 'bl login ${request.workspace}' failed: ${describe(outcome)}.`,
     "bl could probably not reach the API: install the system's CA certificates (package ca-certificates), or set " +
       'SSL_CERT_FILE and https_proxy for it.',
   )

@@ -179,7 +179,7 @@ function inWords(path: string, error: unknown): unknown {
 }
 
 function notOurs(path: string, fault: string, cause?: unknown): SetupError {
-  const remedy = `When no other job runs here, check config.yaml beside it, and delete it and ${path}-journal`
+  const remedy = `When no other job runs here, check config.yaml beside it, then delete ${path} and ${path}-journal`
   const what = "setup-bl's record of the logins on this machine, and nothing was changed"
   return refusal(path, `${fault}; it is ${what}`, remedy, cause)
 }

@@ -220,7 +220,7 @@ describe('threat 48: bl can not reach the API that has taken the credential:', (
       const job = machine.job({ env: { SSL_CERT_FILE: none } })
       const step = await job.uses({ with: { workspace: 'acme', ...credentials[kind] } })
       expectFailure(step, [
-        "The Blaxel API takes the credential, but 'bl login acme' failed",
+        "The Blaxel API accepts the credential, but 'bl login acme' failed",
         ...['ca-certificates', 'SSL_CERT_FILE', 'https_proxy'],
       ])
       // In bl's own words it looks like a bad credential.
